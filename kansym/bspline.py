@@ -1,0 +1,182 @@
+"""B-splines of any degree on one knot vector per input: pure functions of tensors.
+
+A spline on an edge is s(x) = sum_m c_m B_{m,k}(x), with G intervals on [low, high] and G + k basis
+functions. Knots are extended by k intervals on each side, so that the basis sums to one on the
+whole grid (de Boor, A Practical Guide to Splines, ch. IX).
+
+Basis values are feature-major, [in, basis, batch]: the matrix product with the coefficients then
+runs over contiguous memory, and broadcasts run over the long axis.
+"""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+# Intervals narrower than this fraction of the range are widened: data with ties or a constant
+# column must not give a division by zero in the recursion.
+MIN_INTERVAL = 1e-3
+
+
+def uniform_breaks(
+    low: Float[Tensor, " in"], high: Float[Tensor, " in"], grid: int
+) -> Float[Tensor, "in breaks"]:
+    """`grid` equal intervals on [low, high] for every input."""
+    steps = torch.linspace(0, 1, grid + 1, dtype=low.dtype, device=low.device)
+    return low[:, None] + (high - low)[:, None] * steps
+
+
+def adaptive_breaks(
+    x: Float[Tensor, "batch in"],
+    grid: int,
+    grid_eps: float,
+    minimum_width: Float[Tensor, " in"] | float = 1e-6,
+) -> Float[Tensor, "in breaks"]:
+    """Break points that follow the sample: grid_eps = 1 uniform, 0 quantiles, between: a mixture.
+
+    A column whose values span less than `minimum_width` gets a grid of that width around them, and
+    no interval becomes narrower than `MIN_INTERVAL` of an equal one.
+    Source: Liu et al. 2024, arXiv:2404.19756, sec. 2.2 (grids follow activations); the mixture is
+    pykan's grid_eps.
+    """
+    low, high = x.amin(0), x.amax(0)
+    floor = torch.as_tensor(minimum_width, dtype=x.dtype, device=x.device)
+    # The width must also be representable next to the values themselves.
+    floor = torch.maximum(
+        floor, 1e3 * torch.finfo(x.dtype).eps * torch.maximum(low.abs(), high.abs())
+    )
+    missing = (floor - (high - low)).clamp(min=0)
+    low, high = low - missing / 2, high + missing / 2
+    uniform = uniform_breaks(low, high, grid)
+    levels = torch.linspace(0, 1, grid + 1, dtype=x.dtype, device=x.device)
+    quantiles = torch.quantile(x, levels, dim=0).T
+    widths = torch.diff(grid_eps * uniform + (1 - grid_eps) * quantiles, dim=1)
+    widths = widths.clamp(min=0) + MIN_INTERVAL * (high - low)[:, None] / grid
+    widths = widths * ((high - low) / widths.sum(1))[:, None]
+    inner = low[:, None] + torch.cumsum(widths, 1)[:, :-1]
+    return torch.cat([low[:, None], inner, high[:, None]], 1)
+
+
+def extend(breaks: Float[Tensor, "in breaks"], k: int) -> Float[Tensor, "in knots"]:
+    """Knots from break points: k more on each side, spaced like the mean interval."""
+    if k == 0:
+        return breaks
+    step = ((breaks[:, -1] - breaks[:, 0]) / (breaks.shape[1] - 1))[:, None]
+    count = torch.arange(1, k + 1, dtype=breaks.dtype, device=breaks.device)
+    left = breaks[:, :1] - step * count.flip(0)
+    right = breaks[:, -1:] + step * count
+    return torch.cat([left, breaks, right], 1)
+
+
+def grid_range(
+    knots: Float[Tensor, "in knots"], k: int
+) -> tuple[Float[Tensor, " in"], Float[Tensor, " in"]]:
+    """The ends (low, high) of the grid proper, without the k extra knots on each side."""
+    return knots[:, k], knots[:, knots.shape[1] - 1 - k]
+
+
+def basis(
+    x: Float[Tensor, "batch in"], knots: Float[Tensor, "in knots"], k: int, derivative: int = 0
+) -> Float[Tensor, "in basis batch"]:
+    """All basis functions (or their `derivative`-th derivatives) at x.
+
+    Outside [low, high] the polynomials of the end intervals go on; callers decide what to do there
+    (`outside`). Differentiable in x any number of times.
+    """
+    return _Basis.apply(x, knots, k, derivative)  # pyright: ignore[reportReturnType]
+
+
+class _Basis(torch.autograd.Function):
+    """Its backward is the next derivative of the same function, so that gradients cost one more
+    local recursion and any order of differentiation works."""
+
+    @staticmethod
+    def forward(ctx, x: Tensor, knots: Tensor, k: int, derivative: int) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
+        ctx.save_for_backward(x, knots)
+        ctx.k, ctx.derivative = k, derivative
+        interval, values = local_basis(x.T, knots, k, derivative)
+        dense = x.new_zeros(knots.shape[0], knots.shape[1] - k - 1, x.shape[0])
+        offsets = torch.arange(k + 1, device=x.device)
+        return dense.scatter_(1, (interval - k)[:, None, :] + offsets[:, None], values)
+
+    @staticmethod
+    def backward(ctx, grad: Tensor):  # pyright: ignore[reportIncompatibleMethodOverride]
+        x, knots = ctx.saved_tensors
+        slope = basis(x, knots, ctx.k, ctx.derivative + 1)
+        return torch.einsum("icn,icn->ni", grad, slope), None, None, None
+
+
+def local_basis(
+    x: Float[Tensor, "in batch"], knots: Float[Tensor, "in knots"], k: int, derivative: int = 0
+) -> tuple[Int[Tensor, "in batch"], Float[Tensor, "in local batch"]]:
+    """The k + 1 basis functions that are not zero at x, and the index of the interval.
+
+    Cox-de Boor on the local triangle. A value step from degree p - 1 to p spreads N_r / width to
+    its two neighbours with weights (right - x, x - left); a derivative step with (-p, p), so the
+    nu-th derivative is k - nu value steps followed by nu derivative steps.
+    """
+    x = x.contiguous()
+    inner = knots[:, k + 1 : knots.shape[1] - 1 - k].contiguous()
+    interval = torch.searchsorted(inner, x, right=True) + k
+    if derivative > k:
+        return interval, x.new_zeros(x.shape[0], k + 1, x.shape[1])
+    knot = {m: knots.gather(1, interval + m) for m in range(1 - k, k + 1)}
+    values = [torch.ones_like(x)]
+    for p in range(1, k + 1):
+        is_value_step = p <= k - derivative
+        new, carry = [], torch.zeros_like(x)
+        for r in range(p):
+            left, right = knot[r + 1 - p], knot[r + 1]
+            share = values[r] / (right - left)
+            if is_value_step:
+                new.append(carry + (right - x) * share)
+                carry = (x - left) * share
+            else:
+                new.append(carry - p * share)
+                carry = p * share
+        new.append(carry)
+        values = new
+    return interval, torch.stack(values, 1)
+
+
+def evaluate(
+    x: Float[Tensor, "batch in"],
+    knots: Float[Tensor, "in knots"],
+    coef: Float[Tensor, "out in basis"],
+    k: int,
+    derivative: int = 0,
+) -> Float[Tensor, "batch out in"]:
+    """Spline value (or derivative) on every edge; for inspection, since it expands every edge."""
+    return torch.einsum("oic,icn->noi", coef, basis(x, knots, k, derivative))
+
+
+def fit_coefficients(
+    x: Float[Tensor, "batch in"],
+    y: Float[Tensor, "batch out in"],
+    knots: Float[Tensor, "in knots"],
+    k: int,
+) -> Float[Tensor, "out in basis"]:
+    """Least-squares coefficients of every edge's spline for the values y at x.
+
+    Solved by singular values (`gelsd`): the default CPU driver gave different answers in identical
+    calls. Where the points do not determine a coefficient, the smallest solution is taken.
+    """
+    design = basis(x, knots, k).transpose(1, 2).double()  # [in, batch, basis]
+    target = y.permute(2, 0, 1).double()  # [in, batch, out]
+    if design.is_cuda:  # no gelsd there: take the decomposition ourselves
+        solution = torch.linalg.pinv(design) @ target
+    else:
+        solution = torch.linalg.lstsq(design, target, driver="gelsd").solution
+    return solution.permute(2, 0, 1).to(y.dtype)
+
+
+def sites(knots: Float[Tensor, "in knots"], k: int, per_interval: int) -> Float[Tensor, "sites in"]:
+    """Points that cover every interval of the grid evenly, ends included.
+
+    `per_interval` > k of them determine every coefficient of a spline on these knots.
+    """
+    breaks = knots[:, k : knots.shape[1] - k]
+    steps = torch.arange(per_interval, dtype=knots.dtype, device=knots.device) / per_interval
+    inside = breaks[:, :-1, None] + torch.diff(breaks, dim=1)[:, :, None] * steps
+    return torch.cat([inside.flatten(1), breaks[:, -1:]], 1).T

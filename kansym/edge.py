@@ -1,0 +1,132 @@
+"""The features of a numeric edge, inside and outside its grid.
+
+    phi(x) = sum_m c_m B_m(x) + w_b b(x) = [c, w_b] . F(x),   F(x) = [B_1(x), ..., B_{G+k}(x), b(x)]
+
+(Liu et al. 2024, arXiv:2404.19756, eq. 2.10, with one scale: spline and scale are not told apart.)
+An edge is linear in F, so least squares, Jacobians and penalties need only F and its slope. A rule
+says what F is outside [low, high]:
+
+    linear    F goes on along its tangent: value and slope continue (default)
+    clamp     F keeps its value at the end of the grid
+    base      the spline part keeps its value at the end, b(x) goes on
+    zero      the spline part fades out over k more intervals, b(x) goes on (pykan's rule)
+    reflect   x is mirrored back into the grid
+    periodic  x is wrapped round into the grid
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor
+
+from kansym import bspline
+
+OUTSIDE_RULES = ("linear", "zero", "clamp", "reflect", "periodic", "base")
+
+
+class Base(NamedTuple):
+    """A base function b with its derivative, elementwise on tensors."""
+
+    value: Callable[[Tensor], Tensor]
+    slope: Callable[[Tensor], Tensor]
+
+
+def _silu_slope(x: Tensor) -> Tensor:
+    s = torch.sigmoid(x)
+    return s * (1 + x * (1 - s))
+
+
+BASES: dict[str, Base] = {
+    "silu": Base(F.silu, _silu_slope),
+    "identity": Base(lambda x: x, torch.ones_like),
+    "tanh": Base(torch.tanh, lambda x: 1 - torch.tanh(x) ** 2),
+    "zero": Base(torch.zeros_like, torch.zeros_like),
+}
+
+
+class EdgeShape(NamedTuple):
+    """What fixes the features of the edges of one layer: everything but the coefficients."""
+
+    knots: Float[Tensor, "in knots"]
+    k: int
+    base: str
+    outside: str
+
+
+def features(x: Float[Tensor, "batch in"], shape: EdgeShape) -> Float[Tensor, "in features batch"]:
+    """F(x) with the rule for x outside the grid applied. Differentiable in x."""
+    if shape.outside == "zero":
+        return _stack(_fading_basis(x, shape, 0), _base(x, shape, 0))
+    inner, _ = _fold(x, shape)
+    spline = bspline.basis(inner, shape.knots, shape.k)
+    if shape.outside == "base":
+        return _stack(spline, _base(x, shape, 0))
+    value = _stack(spline, _base(inner, shape, 0))
+    beyond = x - inner
+    if shape.outside == "linear" and bool((beyond != 0).any()):
+        value = value + beyond.T[:, None, :] * _inside_slope(inner, shape)
+    return value
+
+
+def slopes(x: Float[Tensor, "batch in"], shape: EdgeShape) -> Float[Tensor, "in features batch"]:
+    """dF/dx, of the same shape as F: what an analytic Jacobian needs."""
+    if shape.outside == "zero":
+        return _stack(_fading_basis(x, shape, 1), _base(x, shape, 1))
+    inner, direction = _fold(x, shape)
+    if shape.outside == "linear":
+        return _inside_slope(inner, shape)
+    turn = direction.T[:, None, :]
+    if shape.outside == "base":
+        return _stack(turn * bspline.basis(inner, shape.knots, shape.k, 1), _base(x, shape, 1))
+    return turn * _inside_slope(inner, shape)
+
+
+def _fold(x: Tensor, shape: EdgeShape) -> tuple[Tensor, Tensor]:
+    """The point of the grid that stands for x, and d(point)/dx."""
+    low, high = bspline.grid_range(shape.knots, shape.k)
+    width = high - low
+    if shape.outside == "periodic":
+        is_inside = (x >= low) & (x <= high)
+        return torch.where(is_inside, x, low + torch.remainder(x - low, width)), torch.ones_like(x)
+    if shape.outside == "reflect":
+        phase = torch.remainder(x - low, 2 * width)
+        rising = phase <= width
+        return low + torch.where(rising, phase, 2 * width - phase), 2 * rising.to(x.dtype) - 1
+    inner = _clip(x, low, high)
+    return inner, (inner == x).to(x.dtype)
+
+
+def _clip(x: Tensor, low: Tensor, high: Tensor) -> Tensor:
+    # Not torch.clamp or maximum: at a tie they pass on half of the gradient, and the ends of an
+    # adaptive grid are sample points.
+    return torch.where(x < low, low, torch.where(x > high, high, x))
+
+
+def _inside_slope(inner: Tensor, shape: EdgeShape) -> Tensor:
+    return _stack(bspline.basis(inner, shape.knots, shape.k, 1), _base(inner, shape, 1))
+
+
+def _fading_basis(x: Tensor, shape: EdgeShape, derivative: int) -> Tensor:
+    """The basis on a grid longer by k + 1 intervals on each side, of which only the functions of
+    the grid proper are kept: they reach k intervals out and are zero from there on."""
+    k, pad = shape.k, 1
+    breaks = bspline.extend(shape.knots, pad)
+    wide = bspline.extend(breaks, k)
+    low, high = breaks[:, 0], breaks[:, -1]
+    values = bspline.basis(_clip(x, low, high), wide, k, derivative)
+    count = shape.knots.shape[1] - k - 1
+    return values[:, k + pad : k + pad + count]
+
+
+def _base(x: Tensor, shape: EdgeShape, derivative: int) -> Tensor:
+    base = BASES[shape.base]
+    return base.slope(x) if derivative else base.value(x)
+
+
+def _stack(spline: Tensor, base: Tensor) -> Tensor:
+    return torch.cat([spline, base.T[:, None, :]], 1)

@@ -1,0 +1,63 @@
+"""Errors and warnings of kansym, and the helpers that phrase them.
+
+A bad argument is a `ValueError`; a call at the wrong moment, or on something that cannot answer,
+has a class of its own. Every message names the argument, the rule, what came and the way out.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Sequence
+
+
+class KansymError(Exception):
+    """Base of the errors that are not simply a bad argument."""
+
+
+class NoSampleError(KansymError):
+    """Something needs data and the model has seen none."""
+
+
+class NotSymbolicError(KansymError):
+    """A formula was asked for while some active edge is still a spline."""
+
+
+class EmptyNetworkError(KansymError):
+    """Pruning left no path from an input to an output."""
+
+
+class CheckpointError(KansymError):
+    """A file is not a kansym checkpoint, or is damaged."""
+
+
+class NonFiniteWarning(RuntimeWarning):
+    """A training step produced NaN or inf and was taken back."""
+
+
+class ExtrapolationWarning(UserWarning):
+    """Inputs lie outside the range of the data that the model was fitted to."""
+
+
+def check_choice(argument: str, value: object, choices: Iterable[str]) -> str:
+    """`value` if it is one of `choices`, else a ValueError with the nearest one."""
+    known = list(choices)
+    if isinstance(value, str) and value in known:
+        return value
+    raise ValueError(f"unknown {argument} {value!r};{suggestion(value, known)}")
+
+
+def suggestion(value: object, known: Sequence[str]) -> str:
+    """ " did you mean 'sin'? Known: ..." for the end of a message about an unknown name."""
+    near = difflib.get_close_matches(str(value), known, n=1, cutoff=0.5)
+    hint = f" did you mean {near[0]!r}?" if near else ""
+    return f"{hint} Known: {', '.join(known)}"
+
+
+def check_positive_int(argument: str, value: object, minimum: int = 1) -> int:
+    """`value` as an int >= `minimum`, else a ValueError."""
+    if isinstance(value, bool) or not hasattr(value, "__index__"):
+        raise ValueError(f"{argument} must be an integer >= {minimum}, got {value!r}")
+    number = int(value)  # pyright: ignore[reportArgumentType]
+    if number < minimum:
+        raise ValueError(f"{argument} must be an integer >= {minimum}, got {number}")
+    return number

@@ -1,0 +1,220 @@
+"""A layer of edges: phi_ji from input i to output j, summed over i.
+
+Every edge is one of three: off (not in `mask`), symbolic (c f(a x + b) + d, named in `symbolic`),
+or numeric (base plus spline, see `edge`). It is evaluated only as what it is; tensors of edges are
+[out, in]. The batch never meets [out, in] in `forward`: a layer of splines is one matrix product.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from kansym import bspline, edge
+from kansym.functions import SymbolicFunction, get_function
+
+# Spline coefficients start as noise of this size: near zero, as in the paper, yet not equal, so
+# that the edges of a node can take different roads.
+SPLINE_NOISE = 0.1
+
+
+class SymbolicGroup(NamedTuple):
+    """The symbolic edges of a layer that share a function."""
+
+    function: SymbolicFunction
+    out_index: Tensor
+    in_index: Tensor
+
+
+class KANLayer(nn.Module):
+    """Edges from n_in inputs to n_out outputs.
+
+    Parameters (learnable): coef [out, in, G + k], base_weight [out, in], affine [out, in, 4] with
+    (a, b, c, d) of symbolic edges. Buffers: knots [in, G + 2k + 1], mask [out, in].
+    """
+
+    coef: nn.Parameter
+    base_weight: nn.Parameter
+    affine: nn.Parameter
+    knots: Tensor
+    mask: Tensor
+
+    def __init__(
+        self,
+        n_in: int,
+        n_out: int,
+        grid: int,
+        k: int,
+        base: str,
+        grid_range: tuple[float, float],
+        outside: str,
+        generator: torch.Generator,
+        dtype: torch.dtype,
+    ):
+        super().__init__()
+        low = torch.full((n_in,), grid_range[0], dtype=dtype)
+        high = torch.full((n_in,), grid_range[1], dtype=dtype)
+        knots = bspline.extend(bspline.uniform_breaks(low, high, grid), k)
+        self.k, self.base, self.outside = k, base, outside
+        self.symbolic: dict[tuple[int, int], str] = {}  # (out, in) -> name of the function
+        self.register_buffer("knots", knots)
+        self.register_buffer("mask", torch.ones(n_out, n_in, dtype=torch.bool))
+        noise = torch.randn(n_out, n_in, grid + k, generator=generator, dtype=dtype)
+        self.coef = nn.Parameter(SPLINE_NOISE * noise / n_in**0.5)
+        # Xavier (Glorot and Bengio 2010): keeps the variance of a sum over n_in edges.
+        base_noise = torch.randn(n_out, n_in, generator=generator, dtype=dtype)
+        self.base_weight = nn.Parameter(base_noise * (2 / (n_in + n_out)) ** 0.5)
+        identity = torch.tensor([1.0, 0.0, 1.0, 0.0], dtype=dtype)
+        self.affine = nn.Parameter(identity.repeat(n_out, n_in, 1))
+
+    @property
+    def n_out(self) -> int:
+        return self.mask.shape[0]
+
+    @property
+    def n_in(self) -> int:
+        return self.mask.shape[1]
+
+    @property
+    def grid(self) -> int:
+        """Number of grid intervals G."""
+        return self.knots.shape[1] - 2 * self.k - 1
+
+    @property
+    def shape(self) -> edge.EdgeShape:
+        return edge.EdgeShape(self.knots, self.k, self.base, self.outside)
+
+    @property
+    def is_symbolic(self) -> Bool[Tensor, "out in"]:
+        """Active edges that carry a function."""
+        fixed = torch.zeros_like(self.mask)
+        for j, i in self.symbolic:
+            fixed[j, i] = True
+        return fixed & self.mask
+
+    @property
+    def is_numeric(self) -> Bool[Tensor, "out in"]:
+        """Active edges that are splines."""
+        return self.mask & ~self.is_symbolic
+
+    @property
+    def weights(self) -> Float[Tensor, "out in features"]:
+        """[c, w_b] of every edge, zero where the edge is not numeric."""
+        joined = torch.cat([self.coef, self.base_weight[..., None]], 2)
+        return torch.where(self.is_numeric[..., None], joined, 0)
+
+    def symbolic_groups(self) -> list[SymbolicGroup]:
+        """Active symbolic edges, grouped by function so that each is evaluated once."""
+        places: dict[str, list[tuple[int, int]]] = {}
+        for (j, i), name in self.symbolic.items():
+            if self.mask[j, i]:
+                places.setdefault(name, []).append((j, i))
+        device = self.mask.device
+        return [
+            SymbolicGroup(get_function(name), *torch.tensor(edges, device=device).T)
+            for name, edges in places.items()
+        ]
+
+    def forward(self, x: Float[Tensor, "batch in"]) -> Float[Tensor, "batch out"]:
+        """Sum of the edges that end in each output."""
+        total = x.new_zeros(self.n_out, x.shape[0])
+        used = self.is_numeric.any(0)
+        if bool(used.any()):
+            shape, weights = self.shape, self.weights
+            if not bool(used.all()):  # columns without splines are not even looked at
+                shape, weights = shape._replace(knots=self.knots[used]), weights[:, used]
+                values = edge.features(x[:, used], shape)
+            else:
+                values = edge.features(x, shape)
+            total = weights.flatten(1) @ values.flatten(0, 1)
+        for group in self.symbolic_groups():
+            total = total.index_add(0, group.out_index, self._symbolic_values(x, group).T)
+        return total.T
+
+    def edges(self, x: Float[Tensor, "batch in"]) -> Float[Tensor, "batch out in"]:
+        """Every edge on its own; zero where an edge is off."""
+        values = torch.einsum("oif,ifn->noi", self.weights, edge.features(x, self.shape))
+        return self._with_symbolic(values, x, self._symbolic_values)
+
+    def edge_slopes(self, x: Float[Tensor, "batch in"]) -> Float[Tensor, "batch out in"]:
+        """d phi / dx of every edge."""
+        values = torch.einsum("oif,ifn->noi", self.weights, edge.slopes(x, self.shape))
+        return self._with_symbolic(values, x, self._symbolic_slopes)
+
+    def _with_symbolic(self, values: Tensor, x: Tensor, evaluate: Any) -> Tensor:
+        for group in self.symbolic_groups():
+            at = (slice(None), group.out_index, group.in_index)
+            values = values.index_put(
+                (torch.arange(len(x), device=x.device)[:, None], *at[1:]), evaluate(x, group)
+            )
+        return values
+
+    def _symbolic_values(self, x: Tensor, group: SymbolicGroup) -> Float[Tensor, "batch group"]:
+        a, b, c, d = self.affine[group.out_index, group.in_index].T
+        return c * group.function.torch(a * x[:, group.in_index] + b) + d
+
+    def _symbolic_slopes(self, x: Tensor, group: SymbolicGroup) -> Float[Tensor, "batch group"]:
+        a, b, c, _ = self.affine[group.out_index, group.in_index].T
+        return c * a * group.function.derivative(a * x[:, group.in_index] + b)
+
+    def affine_gradients(
+        self, x: Float[Tensor, "batch in"], group: SymbolicGroup
+    ) -> Float[Tensor, "batch group 4"]:
+        """d phi / d(a, b, c, d) of the symbolic edges of a group."""
+        a, b, c, _ = self.affine[group.out_index, group.in_index].T
+        inputs = x[:, group.in_index]
+        inner = a * inputs + b
+        through = c * group.function.derivative(inner)
+        value = group.function.torch(inner)
+        return torch.stack([through * inputs, through, value, torch.ones_like(value)], 2)
+
+    @torch.no_grad()
+    def move_grid(self, breaks: Float[Tensor, "in breaks"]) -> None:
+        """Put the splines on other break points, keeping their functions.
+
+        The new coefficients are the least-squares fit to the old function (its continuation outside
+        the old grid included) at 4(k + 1) points in every new interval: exact when the new spline
+        space contains the old one.
+        """
+        knots = bspline.extend(breaks.to(self.knots), self.k)
+        points = bspline.sites(knots, self.k, 4 * (self.k + 1))
+        old = edge.features(points, self.shape)[:, :-1]
+        base_part = torch.cat([self.coef, torch.zeros_like(self.base_weight)[..., None]], 2)
+        values = torch.einsum("oif,ifn->noi", base_part[..., :-1], old)
+        self.coef = nn.Parameter(bspline.fit_coefficients(points, values, knots, self.k))
+        self.knots = knots
+
+    @torch.no_grad()
+    def add_constant(self, j: int, i: int, value: float) -> None:
+        """Add a constant to an active edge: exact, since the basis sums to one."""
+        if (j, i) in self.symbolic:
+            self.affine[j, i, 3] += value
+        else:
+            self.coef[j, i] += value
+
+    def select(self, outputs: list[int], inputs: list[int]) -> KANLayer:
+        """A new layer with only these outputs and inputs, in this order."""
+        new = object.__new__(KANLayer)
+        nn.Module.__init__(new)
+        new.k, new.base, new.outside = self.k, self.base, self.outside
+        new.symbolic = {
+            (outputs.index(j), inputs.index(i)): name
+            for (j, i), name in self.symbolic.items()
+            if j in outputs and i in inputs
+        }
+        new.register_buffer("knots", self.knots[inputs].clone())
+        new.register_buffer("mask", self.mask[outputs][:, inputs].clone())
+        for name in ("coef", "base_weight", "affine"):
+            old = getattr(self, name).detach()
+            setattr(new, name, nn.Parameter(old[outputs][:, inputs].clone()))
+        return new
+
+    def get_extra_state(self) -> dict[str, Any]:
+        """The names of symbolic edges belong to the state dict."""
+        return {"symbolic": [[j, i, name] for (j, i), name in sorted(self.symbolic.items())]}
+
+    def set_extra_state(self, state: dict[str, Any]) -> None:
+        self.symbolic = {(j, i): name for j, i, name in state["symbolic"]}
