@@ -41,21 +41,30 @@ def adaptive_breaks(
     pykan's grid_eps.
     """
     low, high = x.amin(0), x.amax(0)
+    # Every interval must also be representable next to the values themselves.
+    spacing = 16 * torch.finfo(x.dtype).eps * torch.maximum(low.abs(), high.abs())
     floor = torch.as_tensor(minimum_width, dtype=x.dtype, device=x.device)
-    # The width must also be representable next to the values themselves.
-    floor = torch.maximum(
-        floor, 1e3 * torch.finfo(x.dtype).eps * torch.maximum(low.abs(), high.abs())
-    )
+    floor = torch.maximum(floor, 4 * grid * spacing)
     missing = (floor - (high - low)).clamp(min=0)
     low, high = low - missing / 2, high + missing / 2
     uniform = uniform_breaks(low, high, grid)
-    levels = torch.linspace(0, 1, grid + 1, dtype=x.dtype, device=x.device)
-    quantiles = torch.quantile(x, levels, dim=0).T
-    widths = torch.diff(grid_eps * uniform + (1 - grid_eps) * quantiles, dim=1)
-    widths = widths.clamp(min=0) + MIN_INTERVAL * (high - low)[:, None] / grid
+    widths = torch.diff(grid_eps * uniform + (1 - grid_eps) * _quantiles(x, grid), dim=1)
+    smallest = torch.maximum(MIN_INTERVAL * (high - low) / grid, spacing)
+    widths = widths.clamp(min=0) + smallest[:, None]
     widths = widths * ((high - low) / widths.sum(1))[:, None]
     inner = low[:, None] + torch.cumsum(widths, 1)[:, :-1]
     return torch.cat([low[:, None], inner, high[:, None]], 1)
+
+
+def _quantiles(x: Float[Tensor, "batch in"], grid: int) -> Float[Tensor, "in breaks"]:
+    """Column quantiles at 0, 1/grid, ..., 1; torch.quantile refuses more than 2^24 numbers."""
+    ordered = x.sort(0).values
+    # In float64: float32 does not count beyond 2^24 rows.
+    place = torch.linspace(0, len(x) - 1, grid + 1, dtype=torch.float64, device=x.device)
+    below = place.floor().long()
+    above = (below + 1).clamp(max=len(x) - 1)
+    weight = (place - below).to(x.dtype)[:, None]
+    return torch.lerp(ordered[below], ordered[above], weight).T
 
 
 def extend(breaks: Float[Tensor, "in breaks"], k: int) -> Float[Tensor, "in knots"]:

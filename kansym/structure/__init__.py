@@ -1,0 +1,7 @@
+"""Which nodes and edges stay: every function takes a network and returns a new one."""
+
+from kansym.structure.merge import merge
+from kansym.structure.prune import prune, prune_edges, prune_inputs, prune_nodes
+from kansym.structure.refine import refine
+
+__all__ = ["merge", "prune", "prune_edges", "prune_inputs", "prune_nodes", "refine"]

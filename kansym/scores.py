@@ -1,0 +1,94 @@
+"""How much an edge, a node or a feature matters, measured on a sample.
+
+    mean_abs     A_ji = mean |phi_ji(x_i)|  (Liu et al. 2024, arXiv:2404.19756, eq. 2.17)
+    std          A_ji = standard deviation of phi_ji(x_i)
+    attribution  share of the outputs' variation that flows through the edge, from the output back
+
+Attribution (after Liu et al. 2024, arXiv:2408.10205, sec. 4.1): an output has score 1; an edge gets
+its subnode's score times std(phi) / std(subnode); a node the sum over its outgoing edges. It is
+taken per output and the largest is kept: averaged over many outputs every edge would look dead.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from kansym.errors import check_choice
+from kansym.network import Network, Trace
+
+SCORES = ("mean_abs", "std", "attribution")
+
+
+def edge_scores(network: Network, trace: Trace, kind: str) -> list[Float[Tensor, "out in"]]:
+    """A score >= 0 for every edge, layer by layer; 0 where an edge is off."""
+    check_choice("score", kind, SCORES)
+    if kind == "mean_abs":
+        return [values.abs().mean(0) for values in trace.edges]
+    if kind == "std":
+        return [_std(values) for values in trace.edges]
+    return attribution(network, trace)[0]
+
+
+def attribution(
+    network: Network, trace: Trace
+) -> tuple[list[Float[Tensor, "out in"]], list[Float[Tensor, " nodes"]]]:
+    """Attribution scores of the edges of every layer and of the nodes of every row."""
+    width = network.width
+    node = torch.eye(network.n_out, dtype=network.dtype, device=network.device)  # [output, node]
+    edges: list[Tensor] = []
+    nodes = [node.amax(0)]
+    for l in reversed(range(len(trace.edges))):
+        owner = [network.node_of_subnode(l, s) for s in range(trace.subnodes[l].shape[1])]
+        share = _std(trace.edges[l]) / _nonzero(_std(trace.subnodes[l]))[:, None]
+        flow = node[:, owner, None] * share  # [output, out, in]
+        node = flow.sum(1)
+        edges.append(flow.amax(0))
+        nodes.append(node.amax(0))
+    assert len(nodes) == len(width)
+    return edges[::-1], nodes[::-1]
+
+
+def node_scores(
+    network: Network, trace: Trace, kind: str, edges: Sequence[Tensor] | None = None
+) -> list[Float[Tensor, " nodes"]]:
+    """A score for every node of every row.
+
+    For mean_abs and std: min(largest incoming, largest outgoing edge score), the rule of Liu et al.
+    2024, arXiv:2404.19756, sec. 2.5.1; inputs have only outgoing edges and outputs only incoming.
+    """
+    if kind == "attribution":
+        return attribution(network, trace)[1]
+    edges = edge_scores(network, trace, kind) if edges is None else edges
+    rows = [edges[0].amax(0)]
+    for l, scores in enumerate(edges):
+        incoming = scores.amax(1)
+        members = [network.subnodes_of_node(l, n) for n in range(network.width[l + 1].total)]
+        # A product is as alive as its weakest factor.
+        row = torch.stack([incoming[subnodes].amin() for subnodes in members])
+        if l + 1 < len(edges):
+            row = torch.minimum(row, edges[l + 1].amax(0))
+        rows.append(row)
+    return rows
+
+
+def feature_scores(network: Network, trace: Trace) -> Float[Tensor, " in"]:
+    """Attribution of the outputs to each input."""
+    return attribution(network, trace)[1][0]
+
+
+def _std(values: Tensor) -> Tensor:
+    return _safe_sqrt(values.var(0, correction=0))
+
+
+def _safe_sqrt(variance: Tensor) -> Tensor:
+    # The slope of a square root is infinite at 0: an edge that is off must not give NaN gradients.
+    positive = variance > 0
+    return torch.where(positive, torch.where(positive, variance, 1.0).sqrt(), 0.0)
+
+
+def _nonzero(scale: Tensor) -> Tensor:
+    return torch.where(scale > 0, scale, 1.0)

@@ -1,0 +1,149 @@
+"""Pruning: edges and nodes below a threshold go, and everything that no longer leads anywhere.
+
+What a removed edge contributed on average goes on as a constant of an edge that stays, so that
+removing an edge that is merely constant changes nothing (Liu et al. 2024, arXiv:2404.19756,
+sec. 2.5.1, prunes without that).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TypeVar
+
+import networkx as nx
+import torch
+from jaxtyping import Bool
+from torch import Tensor
+
+from kansym import scores
+from kansym.errors import EmptyNetworkError
+from kansym.network import Network, Nodes, Trace
+
+N = TypeVar("N", bound=Network)
+Masks = list[Bool[Tensor, "out in"]]
+
+
+def prune(network: N, X: Tensor, node_th: float, edge_th: float, score: str) -> N:
+    """A new network without the hidden nodes whose score is below `node_th` and the edges whose
+    score is below `edge_th`, both measured on X. See `KAN.prune`."""
+    return prune_edges(prune_nodes(network, X, node_th, score), X, edge_th, score)
+
+
+@torch.no_grad()
+def prune_nodes(network: N, X: Tensor, threshold: float, score: str) -> N:
+    """Remove hidden nodes below `threshold` and all their edges."""
+    _check_threshold("node_th", threshold)
+    trace = network.trace(X)
+    rows = scores.node_scores(network, trace, score)
+    masks = [layer.mask.clone() for layer in network.kan_layers]
+    for l in range(1, len(rows) - 1):
+        for node in torch.nonzero(rows[l] < threshold).flatten().tolist():
+            masks[l - 1][network.subnodes_of_node(l - 1, node)] = False
+            masks[l][:, node] = False
+    return restrict(network, trace, masks, f"node_th={threshold:g}")
+
+
+@torch.no_grad()
+def prune_edges(network: N, X: Tensor, threshold: float, score: str) -> N:
+    """Switch off edges below `threshold`, then drop nodes that lead nowhere."""
+    _check_threshold("edge_th", threshold)
+    trace = network.trace(X)
+    values = scores.edge_scores(network, trace, score)
+    masks = [
+        layer.mask & (edges >= threshold)
+        for layer, edges in zip(network.kan_layers, values, strict=True)
+    ]
+    _keep_factors(network, values, masks)
+    return restrict(network, trace, masks, f"edge_th={threshold:g}")
+
+
+@torch.no_grad()
+def prune_inputs(network: N, X: Tensor, threshold: float, score: str) -> N:
+    """Switch off every edge of inputs below `threshold`; the model still takes the same columns."""
+    _check_threshold("threshold", threshold)
+    trace = network.trace(X)
+    masks = [layer.mask.clone() for layer in network.kan_layers]
+    masks[0][:, scores.node_scores(network, trace, score)[0] < threshold] = False
+    return restrict(network, trace, masks, f"threshold={threshold:g}")
+
+
+def restrict(network: N, trace: Trace, masks: Masks, reason: str = "the masks given") -> N:
+    """A new network with only the edges in `masks` that lie on a path from an input to an output.
+
+    Hidden nodes without edges are dropped; inputs and outputs stay in the interface. Means of the
+    removed edges are carried on as constants. EmptyNetworkError when nothing is left.
+    """
+    masks = _reachable(network, masks)
+    if not any(bool(mask.any()) for mask in masks):
+        largest = max(float(edges.abs().mean(0).max()) for edges in trace.edges)
+        raise EmptyNetworkError(
+            f"pruning with {reason} leaves no path from an input to an output "
+            f"(largest mean |phi| of an edge: {largest:.3g}); lower the threshold or train longer"
+        )
+    new = network.copy()
+    for l, mask in enumerate(masks):
+        _carry_means(new, trace, l, mask)
+        new.kan_layers[l].mask = mask
+    return _drop_dead_nodes(new)
+
+
+def _check_threshold(argument: str, value: float) -> None:
+    if not value >= 0:
+        raise ValueError(f"{argument} must be >= 0, got {value!r}")
+
+
+def _keep_factors(network: Network, values: Sequence[Tensor], masks: Masks) -> None:
+    # A factor without edges would be the constant 0 and take its whole product with it: a product
+    # node that stays keeps the strongest edge of each of its factors.
+    for l, mask in enumerate(masks):
+        for node in range(network.width[l + 1].n_sum, network.width[l + 1].total):
+            subnodes = network.subnodes_of_node(l, node)
+            if bool(mask[subnodes].any()):
+                for s in subnodes:
+                    mask[s, values[l][s].argmax()] |= network.kan_layers[l].mask[s].any()
+
+
+def _reachable(network: Network, masks: Masks) -> Masks:
+    """The edges of `masks` between nodes that an input reaches and that reach an output."""
+    graph = nx.DiGraph()
+    graph.add_edges_from(("start", (0, i)) for i in range(network.n_in))
+    graph.add_edges_from(((len(masks), o), "end") for o in range(network.n_out))
+    for l, mask in enumerate(masks):
+        for j, i in torch.nonzero(mask).tolist():
+            graph.add_edge((l, i), (l + 1, network.node_of_subnode(l, j)))
+    alive = (nx.descendants(graph, "start") & nx.ancestors(graph, "end")) | {"start", "end"}
+    kept = []
+    for l, mask in enumerate(masks):
+        kept.append(mask.clone())
+        for j, i in torch.nonzero(mask).tolist():
+            ends = ((l, i), (l + 1, network.node_of_subnode(l, j)))
+            kept[l][j, i] = all(end in alive for end in ends)
+    return kept
+
+
+def _carry_means(new: Network, trace: Trace, l: int, mask: Tensor) -> None:
+    layer = new.kan_layers[l]
+    removed = layer.mask & ~mask
+    means = torch.where(removed, trace.edges[l].mean(0), 0).sum(1)
+    strength = torch.where(mask, trace.edges[l].abs().mean(0), -1)
+    for j in torch.nonzero(removed.any(1)).flatten().tolist():
+        if bool(mask[j].any()):
+            layer.add_constant(j, int(strength[j].argmax()), float(means[j]))
+        elif l + 1 == len(new.layers) and new.width[-1].n_product == 0:
+            new.output_shift[j] += means[j] * new.output_scale[j]
+
+
+def _drop_dead_nodes(network: N) -> N:
+    """Hidden rows reduced to the nodes that have outgoing edges."""
+    masks = [layer.mask for layer in network.kan_layers]
+    kept = [list(range(network.n_in))]
+    for l in range(1, len(masks)):
+        kept.append(torch.nonzero(masks[l].any(0)).flatten().tolist())
+    kept.append(list(range(network.n_out)))
+    width, layers = [network.width[0]], []
+    for l, layer in enumerate(network.kan_layers):
+        subnodes = [s for node in kept[l + 1] for s in network.subnodes_of_node(l, node)]
+        layers.append(layer.select(subnodes, kept[l]))
+        n_sum = sum(node < network.width[l + 1].n_sum for node in kept[l + 1])
+        width.append(Nodes(n_sum, len(kept[l + 1]) - n_sum))
+    return network.with_layers(width, layers)

@@ -1,0 +1,137 @@
+"""Naming every edge of a network: one at a time, the surest first, everything else refitted.
+
+After each name the rest of the network (splines and constants) is trained again by
+Levenberg-Marquardt, so that later edges are seen more clearly. Where several functions describe an
+edge about equally well, a beam of networks goes on, and the fit of the whole network decides:
+
+    log2 (relative RMSE of the network) + total complexity      (lower is better)
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+import torch
+from torch import Tensor
+
+from kansym.datasets import Dataset
+from kansym.functions import SymbolicFunction, get_function
+from kansym.network import Network
+from kansym.symbolic.fix import set_edge
+from kansym.symbolic.suggest import Candidate, Edge, numeric_edges, suggest
+from kansym.training import FitOptions, train
+
+N = TypeVar("N", bound=Network)
+
+BEAM = 4  # networks that go on after each name
+MARGIN = 4.0  # candidates within so many units of the best score are tried
+REFIT_STEPS = 30
+POLISH_STEPS = 200
+RMSE_FLOOR = 1e-12  # relative; below it two networks are equally exact
+
+
+@dataclass(frozen=True)
+class AutoStep:
+    """One edge that was named, with what was chosen. r2 is of the edge when it was named."""
+
+    edge: Edge
+    name: str
+    r2: float
+
+
+@dataclass(frozen=True)
+class _State:
+    network: Network
+    steps: tuple[AutoStep, ...]
+    score: float
+
+
+def auto_symbolic(
+    network: N,
+    X: Tensor,
+    y: Tensor | None,
+    library: Sequence[SymbolicFunction],
+    max_time: float | None = None,
+) -> tuple[N, tuple[AutoStep, ...]]:
+    """A network with every active edge named, and the names in the order they were given.
+
+    Without `y` nothing is refitted and every edge takes its best candidate. After `max_time`
+    seconds the beam shrinks to the best network, which is then named to the end.
+    """
+    started = time.perf_counter()
+    beam = [_State(network.copy(), (), math.inf)]
+    while any(numeric_edges(state.network) for state in beam):
+        if max_time is not None and time.perf_counter() - started > max_time:
+            beam = beam[:1]
+        grown = [new for state in beam for new in _name_surest(state, X, y, library)]
+        beam = sorted(grown, key=lambda state: state.score)[: BEAM if y is not None else 1]
+        beam = _without_duplicates(beam)
+    if y is not None:
+        beam = [_rated(state.network, state.steps, X, y, POLISH_STEPS) for state in beam]
+    best = min(beam, key=lambda state: state.score)
+    return best.network, best.steps  # pyright: ignore[reportReturnType]
+
+
+def _name_surest(
+    state: _State, X: Tensor, y: Tensor | None, library: Sequence[SymbolicFunction]
+) -> list[_State]:
+    """The networks that follow from naming the edge whose best candidate fits best."""
+    table = suggest(state.network, X, numeric_edges(state.network), library)
+    if not table:
+        return [state]
+    nameless = [edge for edge, candidates in table.items() if not candidates]
+    if nameless:
+        raise ValueError(
+            f"no function in lib is real on the whole range of edge {nameless[0]}; "
+            "give a larger lib, for instance one with 'x'"
+        )
+    surest = max(table, key=lambda edge: table[edge][0].r2)
+    best = table[surest][0].score
+    rivals = [c for c in table[surest] if c.score <= best + MARGIN][:BEAM]
+    if y is None:
+        rivals = rivals[:1]
+    return [_named(state, surest, candidate, X, y) for candidate in rivals]
+
+
+def _named(state: _State, edge: Edge, candidate: Candidate, X: Tensor, y: Tensor | None) -> _State:
+    network = state.network.copy()
+    set_edge(network, edge, candidate.name, candidate.params)
+    steps = (*state.steps, AutoStep(edge, candidate.name, candidate.r2))
+    if y is None:
+        return _State(network, steps, state.score)
+    return _rated(network, steps, X, y, REFIT_STEPS)
+
+
+def _rated(
+    network: Network, steps: tuple[AutoStep, ...], X: Tensor, y: Tensor, refit: int
+) -> _State:
+    options = FitOptions(opt="LM", steps=refit, update_grid=False)
+    train(network, Dataset(X, y), options)
+    return _State(network, steps, network_score(network, X, y))
+
+
+@torch.no_grad()
+def network_score(network: Network, X: Tensor, y: Tensor) -> float:
+    """log2 of the RMSE relative to y's spread, plus the complexities of the named edges."""
+    error = network(X) - y
+    spread = y.std(0, correction=0)
+    relative = error / torch.where(spread > 0, spread, 1.0)
+    rmse = float((relative**2).mean().sqrt())
+    if not math.isfinite(rmse):
+        return math.inf
+    complexity = sum(
+        get_function(name).complexity for l in network.kan_layers for name in l.symbolic.values()
+    )
+    return math.log2(max(rmse, RMSE_FLOOR)) + complexity
+
+
+def _without_duplicates(states: list[_State]) -> list[_State]:
+    """Only the best of several networks with the same names on the same edges."""
+    seen: dict[frozenset[tuple[Edge, str]], _State] = {}
+    for state in states:
+        seen.setdefault(frozenset((step.edge, step.name) for step in state.steps), state)
+    return list(seen.values())

@@ -1,0 +1,125 @@
+"""Candidates for the function on an edge, best first. A query: nothing is changed.
+
+    score = log2 sqrt(1 - R2) + complexity      (lower is better)
+
+A function one unit more complex must halve the error: over a short range many functions agree to
+many digits, so that R2 alone cannot decide. A candidate that has become its own Taylor polynomial
+(a -> 0, or its vertex far outside the data) is charged as one unit more complex than it is.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from kansym.affine import fit_affine
+from kansym.errors import check_positive_int
+from kansym.functions import SymbolicFunction
+from kansym.network import Network, Trace
+
+Edge = tuple[int, int, int]
+
+R2_FLOOR = 1e-14  # below this two fits are equally exact
+FAINT_RATE = 0.1  # |a| times half the range: sin, tanh, ... bend no more than a cubic below it
+FAR_VERTEX = 10.0  # distance of the vertex in half ranges: x^2, log, ... are nearly straight there
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """y = c f(a x + b) + d for one edge; x in the units of the layer's input."""
+
+    name: str
+    r2: float
+    complexity: float
+    a: float
+    b: float
+    c: float
+    d: float
+    score: float
+
+    @property
+    def params(self) -> tuple[float, float, float, float]:
+        return self.a, self.b, self.c, self.d
+
+
+def check_edge(network: Network, l: int, i: int, j: int) -> None:
+    """ValueError unless (l, i, j) is an active edge of the network."""
+    limits = [("l (layer)", l, len(network.layers))]
+    if 0 <= l < limits[0][2]:
+        layer = network.kan_layers[l]
+        limits += [("i (input node)", i, layer.n_in), ("j (output node)", j, layer.n_out)]
+    for name, index, limit in limits:
+        if isinstance(index, bool) or not hasattr(index, "__index__") or not 0 <= index < limit:
+            raise ValueError(f"{name} must be an integer in 0..{limit - 1}, got {index!r}")
+    if not bool(network.kan_layers[l].mask[j, i]):
+        raise ValueError(f"edge ({l}, {i}, {j}) was pruned away; choose an active edge")
+
+
+def numeric_edges(network: Network) -> list[Edge]:
+    """(l, i, j) of the active edges that are still splines."""
+    return _edges(network, "is_numeric")
+
+
+def active_edges(network: Network) -> list[Edge]:
+    """(l, i, j) of all active edges."""
+    return _edges(network, "mask")
+
+
+def _edges(network: Network, which: str) -> list[Edge]:
+    return [
+        (l, i, j)
+        for l, layer in enumerate(network.kan_layers)
+        for j, i in torch.nonzero(getattr(layer, which)).tolist()
+    ]
+
+
+@torch.no_grad()
+def suggest(
+    network: Network, X: Tensor, edges: Sequence[Edge], library: Sequence[SymbolicFunction]
+) -> dict[Edge, list[Candidate]]:
+    """Candidates for every edge, lowest score first; functions that cannot be real on the edge's
+    whole range are left out. R2 is over all samples in X."""
+    check_positive_int("the number of samples in X", len(X), 2)
+    if not edges:
+        return {}
+    x, y = edge_samples(network.trace(X), edges)
+    fits = fit_affine(x, y, library)
+    half = (x.amax(1) - x.amin(1)) / 2
+    mid = (x.amax(1) + x.amin(1)) / 2
+    table: dict[Edge, list[Candidate]] = {}
+    for e, place in enumerate(edges):
+        candidates = [
+            _candidate(f, fits.affine[e, n].tolist(), float(fits.r2[e, n]), float(half[e]), float(mid[e]))
+            for n, f in enumerate(library)
+            if math.isfinite(float(fits.r2[e, n]))
+        ]
+        table[place] = sorted(candidates, key=lambda candidate: candidate.score)
+    return table
+
+
+def edge_samples(trace: Trace, edges: Sequence[Edge]) -> tuple[Tensor, Tensor]:
+    """Inputs and values of the edges on the trace's sample, both [edges, batch]."""
+    x = torch.stack([trace.nodes[l][:, i] for l, i, _ in edges])
+    y = torch.stack([trace.edges[l][:, j, i] for l, i, j in edges])
+    return x, y
+
+
+def _candidate(
+    f: SymbolicFunction, params: list[float], r2: float, half: float, mid: float
+) -> Candidate:
+    a, b, c, d = params
+    charge = 1.0 if _is_taylor_like(f, a, b, half, mid) else 0.0
+    score = 0.5 * math.log2(max(1 - r2, R2_FLOOR)) + f.complexity + charge
+    return Candidate(f.name, r2, f.complexity, a, b, c, d, score)
+
+
+def _is_taylor_like(f: SymbolicFunction, a: float, b: float, half: float, mid: float) -> bool:
+    if f.invariance == "affine":
+        return False
+    if f.invariance == "scale":
+        return abs(a * mid + b) > FAR_VERTEX * abs(a) * half
+    return abs(a) * half < FAINT_RATE

@@ -1,0 +1,32 @@
+"""When and how grids follow the activations (Liu et al. 2024, arXiv:2404.19756, sec. 2.2)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from kansym import bspline
+from kansym.network import Network
+
+
+def is_grid_step(step: int, count: int, stop: int) -> bool:
+    """Whether step `step` is one of `count` grid updates spread evenly over steps [0, stop)."""
+    if count <= 0 or step >= stop:
+        return False
+    return step % max(1, stop // count) == 0
+
+
+@torch.no_grad()
+def update_grids(network: Network, X: Tensor) -> None:
+    """Move every layer's grid to the range and density of its inputs on X, in place.
+
+    The splines are refitted to the functions they were. Ranges narrower than 1e-6 of the widest in
+    the layer (a constant column, a dead node) get a grid of that width.
+    """
+    h = network.scale_inputs(X)
+    for l, layer in enumerate(network.kan_layers):
+        if bool(layer.is_numeric.any()):
+            spread = float((h.amax(0) - h.amin(0)).max())
+            narrowest = 1e-6 * (spread if spread > 0 else 1.0)
+            layer.move_grid(bspline.adaptive_breaks(h, layer.grid, network.grid_eps, narrowest))
+        h = network.combine(l, layer(h))

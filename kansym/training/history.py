@@ -1,0 +1,69 @@
+"""What a fit did, step by step."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class StepRecord:
+    """One step. Losses are the loss that was asked for, itself ("mse": mean squared error, in units
+    of the output scale; see `KAN.fit`)."""
+
+    step: int
+    train_loss: float
+    test_loss: float | None
+    penalty: float
+    n_edges: int | None
+    seconds: float
+    metrics: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass
+class History:
+    """The steps of one fit and how it ended.
+
+    stopped: "finished", "patience", "max_time", "callback", "interrupted", "converged" or
+    "non-finite". best_step: the step whose parameters the model now has.
+    """
+
+    opt: str
+    steps: list[StepRecord] = field(default_factory=list)
+    stopped: str = "finished"
+    best_step: int = 0
+
+    @property
+    def train_loss(self) -> np.ndarray:
+        return np.array([record.train_loss for record in self.steps])
+
+    @property
+    def test_loss(self) -> np.ndarray:
+        """NaN where there was no test part."""
+        values = [record.test_loss for record in self.steps]
+        return np.array([np.nan if value is None else value for value in values])
+
+    @property
+    def penalty(self) -> np.ndarray:
+        return np.array([record.penalty for record in self.steps])
+
+    @property
+    def seconds(self) -> float:
+        """Wall-clock time of the whole fit."""
+        return self.steps[-1].seconds if self.steps else 0.0
+
+    @property
+    def best(self) -> StepRecord | None:
+        """The record of the step whose parameters the model now has."""
+        return next((record for record in self.steps if record.step == self.best_step), None)
+
+    def __repr__(self) -> str:
+        best = self.best
+        if best is None:
+            return f"History({self.opt}, no steps, {self.stopped})"
+        test = "" if best.test_loss is None else f", test_loss={best.test_loss:.3g}"
+        return (
+            f"History({self.opt}, {len(self.steps)} steps in {self.seconds:.1f} s, {self.stopped}; "
+            f"best step {self.best_step}: train_loss={best.train_loss:.3g}{test})"
+        )

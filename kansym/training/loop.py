@@ -1,0 +1,210 @@
+"""The training loop: steps, grid updates, the best state, and every way a fit may end."""
+
+from __future__ import annotations
+
+import copy
+import math
+import time
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from kansym.datasets import Dataset
+from kansym.errors import NonFiniteWarning, check_choice, check_positive_int
+from kansym.network import Network
+from kansym.training.grids import is_grid_step, update_grids
+from kansym.training.history import History, StepRecord
+from kansym.training.objective import Loss, Objective, Penalty, Value
+from kansym.training.solvers import SOLVERS, Solver
+
+Metric = Callable[[Tensor, Tensor], float | Tensor]
+Callback = Callable[[Network, StepRecord], Any]
+
+MAX_FAILURES = 3  # steps in a row that may turn out non-finite before the fit gives up
+
+
+@dataclass(frozen=True)
+class FitOptions:
+    """How to train; see `KAN.fit` for what each option means."""
+
+    opt: str = "LBFGS"
+    steps: int = 50
+    lr: float | None = None
+    batch: int | None = None
+    penalty: Penalty = field(default_factory=Penalty)
+    loss: str | Loss = "mse"
+    update_grid: bool = True
+    grid_update_num: int = 5
+    stop_grid_update_step: int = 25
+    metrics: Mapping[str, Metric] = field(default_factory=dict)
+    callbacks: Sequence[Callback] = ()
+    patience: int | None = None
+    max_time: float | None = None
+    progress: bool = False
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        check_choice("opt", self.opt, SOLVERS)
+        check_positive_int("steps", self.steps)
+        for name in ("batch", "patience"):
+            if getattr(self, name) is not None:
+                check_positive_int(name, getattr(self, name))
+        if self.lr is not None and not self.lr > 0:
+            raise ValueError(f"lr must be > 0, got {self.lr!r}")
+        if self.max_time is not None and not self.max_time > 0:
+            raise ValueError(f"max_time must be > 0 seconds, got {self.max_time!r}")
+
+
+def train(network: Network, data: Dataset, options: FitOptions) -> History:
+    """Train in place; the network ends with the best parameters seen.
+
+    Best is the lowest loss plus penalty, with the test loss where there is a test part. A step that
+    ends in NaN or inf is taken back with a NonFiniteWarning. Ctrl-C ends the fit like a time limit.
+    """
+    return _Run(network, data, options).run()
+
+
+class _Run:
+    """The state of one fit."""
+
+    def __init__(self, network: Network, data: Dataset, options: FitOptions):
+        self.network, self.data, self.options = network, data, options
+        self.objective = Objective(options.loss, options.penalty)
+        self.history = History(options.opt)
+        self.generator = torch.Generator().manual_seed(options.seed)
+        self.started = time.perf_counter()
+        self.best_score, self.best_state = math.inf, _snapshot(network)
+        self.last_finite = self.best_state
+        self.failures = 0
+
+    def run(self) -> History:
+        bar = _ProgressBar(self.options)
+        solver = self._new_solver()
+        try:
+            for step in range(self.options.steps):
+                if self._moves_grid(step):
+                    update_grids(self.network, self.data.X)
+                    solver = self._new_solver()
+                solver, reason = self._step(step, solver, bar)
+                if reason:
+                    self.history.stopped = reason
+                    break
+        except KeyboardInterrupt:
+            self.history.stopped = "interrupted"
+        finally:
+            bar.close()
+            self.network.load_state_dict(self.best_state)
+            self.network.zero_grad()
+        return self.history
+
+    def _new_solver(self) -> Solver:
+        return SOLVERS[self.options.opt](self.network, self.objective, self.options.lr)
+
+    def _moves_grid(self, step: int) -> bool:
+        o = self.options
+        return o.update_grid and is_grid_step(step, o.grid_update_num, o.stop_grid_update_step)
+
+    def _step(self, step: int, solver: Solver, bar: _ProgressBar) -> tuple[Solver, str | None]:
+        solver.step(*self._batch())
+        with torch.no_grad():
+            value = self.objective(self.network, self.data.X, self.data.y)
+        if not bool(torch.isfinite(value.objective)):
+            return self._take_back(step)
+        self.failures = 0
+        self.last_finite = _snapshot(self.network)
+        record = self._record(step, value)
+        bar.show(record)
+        self._keep_best(record)
+        return solver, self._reason_to_stop(record, solver)
+
+    def _batch(self) -> tuple[Tensor, Tensor]:
+        size, n = self.options.batch, len(self.data.X)
+        if size is None or size >= n:
+            return self.data.X, self.data.y
+        rows = torch.randperm(n, generator=self.generator)[:size].to(self.data.X.device)
+        return self.data.X[rows], self.data.y[rows]
+
+    def _take_back(self, step: int) -> tuple[Solver, str | None]:
+        self.network.load_state_dict(self.last_finite)
+        self.failures += 1
+        warnings.warn(
+            f"step {step} of {self.options.opt} gave a loss that is not finite; went back to the "
+            "last finite parameters. A smaller lr or scaled data may help",
+            NonFiniteWarning,
+            stacklevel=6,
+        )
+        return self._new_solver(), "non-finite" if self.failures >= MAX_FAILURES else None
+
+    @torch.no_grad()
+    def _record(self, step: int, value: Value) -> StepRecord:
+        data = self.data
+        test_loss, metrics = None, {}
+        X, y = (data.X, data.y) if data.X_test is None else (data.X_test, data.y_test)
+        assert y is not None
+        if data.X_test is not None or self.options.metrics:
+            prediction = self.network(X)
+            metrics = {name: float(f(prediction, y)) for name, f in self.options.metrics.items()}
+            if data.X_test is not None:
+                test_loss = float(self.objective.loss(self.network, prediction, y))
+        record = StepRecord(
+            step=step,
+            train_loss=float(value.loss),
+            test_loss=test_loss,
+            penalty=float(value.penalty),
+            n_edges=value.n_edges,
+            seconds=time.perf_counter() - self.started,
+            metrics=metrics,
+        )
+        self.history.steps.append(record)
+        return record
+
+    def _keep_best(self, record: StepRecord) -> None:
+        loss = record.train_loss if record.test_loss is None else record.test_loss
+        score = loss + record.penalty
+        if score < self.best_score:
+            self.best_score, self.best_state = score, self.last_finite
+            self.history.best_step = record.step
+
+    def _reason_to_stop(self, record: StepRecord, solver: Solver) -> str | None:
+        o = self.options
+        if any(callback(self.network, record) is True for callback in o.callbacks):
+            return "callback"
+        if o.max_time is not None and record.seconds >= o.max_time:
+            return "max_time"
+        if o.patience is not None and record.step - self.history.best_step >= o.patience:
+            return "patience"
+        return "converged" if solver.converged else None
+
+
+def _snapshot(network: Network) -> dict[str, Any]:
+    return copy.deepcopy(network.state_dict())
+
+
+class _ProgressBar:
+    """A line on standard error with loss, test loss, penalty and active edges."""
+
+    def __init__(self, options: FitOptions):
+        self.bar = None
+        if options.progress:
+            from tqdm.auto import tqdm
+
+            self.bar = tqdm(total=options.steps, desc=options.opt, leave=True)
+
+    def show(self, record: StepRecord) -> None:
+        if self.bar is None:
+            return
+        parts = {"loss": f"{record.train_loss:.2e}"}
+        if record.test_loss is not None:
+            parts["test"] = f"{record.test_loss:.2e}"
+        if record.n_edges is not None:
+            parts |= {"penalty": f"{record.penalty:.2e}", "edges": str(record.n_edges)}
+        self.bar.set_postfix(parts, refresh=False)
+        self.bar.update(1)
+
+    def close(self) -> None:
+        if self.bar is not None:
+            self.bar.close()

@@ -1,0 +1,140 @@
+"""A network as a graph: every active edge with its curve, its score and its name.
+
+Node (row, index) is node `index` of that row, row 0 the inputs. The factors of a product node are
+nodes of their own, ("sub", l, j), so that a reader sees what is multiplied. Edge attributes use the
+public indices (l, i, j): layer, input node, output subnode, as in `layer.mask[j, i]`.
+
+    node  kind "input" | "sum" | "product" | "subnode", is_output, row, index, label, default_name
+    edge  kind "spline" | "symbolic", l, i, j, function, affine, score, curve
+    edge  kind "product", from a factor to its product node
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import networkx as nx
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from kansym.layer import KANLayer
+from kansym.network import Network
+
+NodeKey = tuple[int, int] | tuple[str, int, int]
+
+
+@torch.no_grad()
+def network_graph(
+    network: Network,
+    X: Float[Tensor, "batch in"],
+    scores: Sequence[Tensor],
+    feature_names: Sequence[str] | None = None,
+    target_names: Sequence[str] | None = None,
+    curve_points: int = 100,
+) -> nx.DiGraph:
+    """The network as a directed graph; the network is not changed.
+
+    scores: for every layer the scores of its edges, [out, in], not negative.
+    curve_points: points of each curve, spread evenly over the range the edge's input takes on X,
+    in the units the edge sees (the first layer sees scaled inputs).
+
+    Raises ValueError when X is empty, or the names or scores do not match the network.
+    """
+    _check(network, X, scores, curve_points)
+    graph = nx.DiGraph(n_rows=len(network.width))
+    inputs = _names("feature_names", feature_names, network.n_in, "x")
+    targets = _names("target_names", target_names, network.n_out, "y")
+    _add_nodes(graph, network)
+    last = len(network.width) - 1
+    for row, names, is_default in (
+        (0, inputs, not feature_names),
+        (last, targets, not target_names),
+    ):
+        for index, name in enumerate(names):
+            graph.nodes[row, index].update(label=name, default_name=is_default)
+    h = network.scale_inputs(X.to(network.device))
+    for l, layer in enumerate(network.kan_layers):
+        points = _even_points(h, curve_points)
+        for i, j, attributes in _edges(layer, points, scores[l]):
+            graph.add_edge((l, i), target_key(network, l, j), l=l, i=i, j=j, **attributes)
+        h = network.combine(l, layer(h))
+    return graph
+
+
+def target_key(network: Network, l: int, j: int) -> NodeKey:
+    """The graph node in which the edges of subnode j of layer l end."""
+    return (l + 1, j) if j < network.width[l + 1].n_sum else ("sub", l, j)
+
+
+def _check(network: Network, X: Tensor, scores: Sequence[Tensor], curve_points: int) -> None:
+    if len(X) == 0:
+        raise ValueError("X must have at least one row to show the range of an edge, got none")
+    if curve_points < 2:
+        raise ValueError(f"curve_points must be at least 2, got {curve_points}")
+    shapes = [tuple(layer.mask.shape) for layer in network.kan_layers]
+    got = [tuple(score.shape) for score in scores]
+    if got != shapes:
+        raise ValueError(f"scores must be [out, in] for every layer, {shapes}, got {got}")
+
+
+def _names(argument: str, names: Sequence[str] | None, count: int, letter: str) -> list[str]:
+    if not names:
+        return (
+            [letter] if letter == "y" and count == 1 else [f"{letter}{n + 1}" for n in range(count)]
+        )
+    if isinstance(names, str) or len(names) != count:
+        raise ValueError(f"{argument} must be a list of {count} names, got {names!r}")
+    return [str(name) for name in names]
+
+
+def _add_nodes(graph: nx.DiGraph, network: Network) -> None:
+    last = len(network.width) - 1
+    for row, nodes in enumerate(network.width):
+        for index in range(nodes.total):
+            kind = "input" if row == 0 else "sum" if index < nodes.n_sum else "product"
+            _add_node(graph, (row, index), kind, row, index, is_output=row == last)
+            if kind == "product":
+                for j in network.subnodes_of_node(row - 1, index):
+                    _add_node(graph, ("sub", row - 1, j), "subnode", row, j)
+                    graph.add_edge(("sub", row - 1, j), (row, index), kind="product")
+
+
+def _add_node(
+    graph: nx.DiGraph, key: NodeKey, kind: str, row: int, index: int, is_output: bool = False
+) -> None:
+    graph.add_node(
+        key, kind=kind, row=row, index=index, is_output=is_output, label="", default_name=True
+    )
+
+
+def _even_points(h: Tensor, count: int) -> Float[Tensor, "points in"]:
+    """Per column, evenly spaced points over its finite values."""
+    finite = torch.isfinite(h)
+    low = torch.where(finite, h, torch.inf).amin(0)
+    high = torch.where(finite, h, -torch.inf).amax(0)
+    seen = finite.any(0)
+    low, high = torch.where(seen, low, 0), torch.where(seen, high, 0)
+    t = torch.linspace(0, 1, count, dtype=h.dtype, device=h.device)[:, None]
+    # lerp meets both ends exactly: one rounding past the end may leave a function's domain.
+    return torch.lerp(low, high, t)
+
+
+def _edges(layer: KANLayer, points: Tensor, scores: Tensor) -> Iterator[tuple[int, int, dict]]:
+    """(i, j, attributes) of the active edges."""
+    x = points.T.cpu().numpy()  # [in, points]
+    y = layer.edges(points).permute(1, 2, 0).cpu().numpy()  # [out, in, points]
+    values = scores.tolist()
+    for j, i in layer.mask.nonzero().tolist():
+        name = layer.symbolic.get((j, i))
+        yield (
+            i,
+            j,
+            {
+                "kind": "spline" if name is None else "symbolic",
+                "function": name,
+                "affine": None if name is None else tuple(layer.affine[j, i].tolist()),
+                "score": float(values[j][i]),
+                "curve": (x[i], y[j, i]),
+            },
+        )
