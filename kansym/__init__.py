@@ -1,0 +1,93 @@
+"""kansym turns data into formulas a scientist can read, with Kolmogorov-Arnold networks."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from kansym.datasets import Dataset, create_dataset, read_table, solar_system, table_dataset
+    from kansym.errors import (
+        CheckpointError,
+        EmptyNetworkError,
+        ExtrapolationWarning,
+        KansymError,
+        NonFiniteWarning,
+        NoSampleError,
+        NotSymbolicError,
+        PoorFitWarning,
+    )
+    from kansym.functions import SymbolicFunction, function_names, register_function
+    from kansym.model import KAN, load
+    from kansym.pipeline import find_formula
+    from kansym.symbolic import Formula
+    from kansym.training import History
+
+__version__ = "0.1.0"
+
+__all__ = [
+    # the model
+    "KAN",
+    "load",
+    "find_formula",
+    # data
+    "Dataset",
+    "create_dataset",
+    "read_table",
+    "table_dataset",
+    "solar_system",
+    # functions and formulas
+    "SymbolicFunction",
+    "function_names",
+    "register_function",
+    "Formula",
+    "History",
+    # errors and warnings
+    "KansymError",
+    "CheckpointError",
+    "EmptyNetworkError",
+    "NoSampleError",
+    "NotSymbolicError",
+    "ExtrapolationWarning",
+    "NonFiniteWarning",
+    "PoorFitWarning",
+]
+
+_HOMES = {
+    "kansym.model": ("KAN", "load"),
+    "kansym.pipeline": ("find_formula",),
+    "kansym.datasets": (
+        "Dataset",
+        "create_dataset",
+        "read_table",
+        "table_dataset",
+        "solar_system",
+    ),
+    "kansym.functions": ("SymbolicFunction", "function_names", "register_function"),
+    "kansym.symbolic": ("Formula",),
+    "kansym.training": ("History",),
+    "kansym.errors": (
+        "KansymError",
+        "CheckpointError",
+        "EmptyNetworkError",
+        "NoSampleError",
+        "NotSymbolicError",
+        "ExtrapolationWarning",
+        "NonFiniteWarning",
+        "PoorFitWarning",
+    ),
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    # Imported on first use: the command line must answer --help without waiting for torch.
+    if name in _HOME_OF:
+        value = getattr(import_module(_HOME_OF[name]), name)
+        globals()[name] = value
+        return value
+    raise AttributeError(f"module 'kansym' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*__all__, "__version__"])

@@ -101,7 +101,9 @@ class _Problem:
     def __init__(self, z: Tensor, target: Tensor, functions: Sequence[SymbolicFunction]):
         self.z, self.target, self.functions = z[:, None, None], target[:, None, None], functions
         self.total = (target**2).mean(1)[:, None, None]
-        free = [(f.invariance not in ("scale", "affine"), f.invariance != "shift") for f in functions]
+        free = [
+            (f.invariance not in ("scale", "affine"), f.invariance != "shift") for f in functions
+        ]
         self.is_free = torch.tensor(free, device=z.device)[None, :, None]
         affine = [f.invariance == "affine" for f in functions]
         self.is_free[0, torch.tensor(affine)] = False
@@ -135,9 +137,7 @@ class _Problem:
     def is_admissible(self, ab: Tensor) -> Bool[Tensor, "edges functions starts"]:
         a, b = ab[..., 0], ab[..., 1]
         low, high = b - a.abs(), b + a.abs()
-        inside = [
-            f.domain.contains(low[:, i], high[:, i]) for i, f in enumerate(self.functions)
-        ]
+        inside = [f.domain.contains(low[:, i], high[:, i]) for i, f in enumerate(self.functions)]
         return torch.stack(inside, 1) & torch.isfinite(a) & torch.isfinite(b)
 
 
@@ -203,8 +203,7 @@ def _starts(z: Tensor, target: Tensor, f: SymbolicFunction) -> Float[Tensor, "ed
         errors.append(problem.project(problem.values(ab))[0][:, 0])
     error = torch.cat(errors, 1)
     best = [
-        block.argmin(1) + offset
-        for block, offset in _blocks(error, min(N_STARTS, error.shape[1]))
+        block.argmin(1) + offset for block, offset in _blocks(error, min(N_STARTS, error.shape[1]))
     ]
     best += [best[-1]] * (N_STARTS - len(best))
     return grid[torch.stack(best, 1)]
@@ -235,7 +234,9 @@ def search_grid(f: SymbolicFunction) -> Float[Tensor, "points 2"]:
         ab = torch.stack([torch.stack([s * torch.ones_like(roots), -s * roots], 1) for s in slopes])
         ab = ab.flatten(0, 1)
     elif f.invariance == "period":
-        rates = torch.cat([torch.logspace(-0.7, 0, 8, dtype=torch.float64), torch.arange(1.25, 50, 0.4)])
+        rates = torch.cat(
+            [torch.logspace(-0.7, 0, 8, dtype=torch.float64), torch.arange(1.25, 50, 0.4)]
+        )
         phases = torch.arange(6, dtype=torch.float64) * math.pi / 6
         ab = torch.cartesian_prod(rates, phases)
     else:

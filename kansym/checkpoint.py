@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import itertools
 import json
 import math
 import os
@@ -23,7 +24,8 @@ import re
 import struct
 import uuid
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
@@ -33,7 +35,7 @@ import torch
 from torch import Tensor, nn
 
 from kansym import edge
-from kansym.errors import CheckpointError, check_choice, check_positive_int
+from kansym.errors import CheckpointError
 from kansym.functions import function_names
 from kansym.layer import KANLayer
 from kansym.network import Network, Nodes, parse_width
@@ -45,8 +47,13 @@ MAX_MANIFEST_BYTES = 2**24
 MAX_JSON_DEPTH = 64
 MAX_ENTRIES = 10_000
 
+MAX_DIRECTORY_BYTES = 2**21
+MAX_DIMENSIONS = 8
+
 MANIFEST = "manifest.json"
 SEAL_LENGTH = 64  # hexadecimal digits of a sha256
+ZIP_END = "<4s4H2LH"  # magic, disks and entries, directory bytes and offset, comment bytes
+ZIP64_LOCATOR_LENGTH = 20
 MAX_NPY_HEADER = 512  # ours take 118 bytes
 BUFFERS = ("input_shift", "input_scale", "output_shift", "output_scale")
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
@@ -262,6 +269,7 @@ def _read(path: Path) -> bytes:
 def _unpack(data: bytes) -> _Contents:
     """Everything in the file, checked."""
     _check_seal(data)
+    _check_zip_end(data)
     entries = _entries(data)
     manifest = _parse_json(entries.pop(MANIFEST, b""))
     _check_format(manifest)
@@ -289,6 +297,30 @@ def _check_seal(data: bytes) -> None:
         raise _Fault("it is damaged: its checksum does not match")
 
 
+def _check_zip_end(data: bytes) -> None:
+    """A bound on the zip directory, before zipfile makes an object of every entry in it."""
+    size, start = struct.calcsize(ZIP_END), len(data) - SEAL_LENGTH
+    if start < size + ZIP64_LOCATOR_LENGTH:
+        raise _Fault("it is not a kansym checkpoint (its zip directory is missing)")
+    magic, *_, directory_bytes, _, comment = struct.unpack_from(ZIP_END, data, start - size)
+    locator = data[start - size - ZIP64_LOCATOR_LENGTH :][:4]
+    if magic != b"PK\x05\x06" or comment != SEAL_LENGTH or locator == b"PK\x06\x07":
+        raise _Fault("it is not a kansym checkpoint (its zip directory is of another kind)")
+    if directory_bytes > MAX_DIRECTORY_BYTES:
+        raise _Fault(f"its zip directory is larger than {MAX_DIRECTORY_BYTES} bytes")
+
+
+# What zipfile raises for directories that make no sense.
+_ZIP_ERRORS = (
+    zipfile.BadZipFile,
+    NotImplementedError,
+    EOFError,
+    OverflowError,
+    ValueError,
+    struct.error,
+)
+
+
 def _entries(data: bytes) -> dict[str, bytes]:
     """Name and bytes of every entry. They cannot be larger than the file together."""
     try:
@@ -296,7 +328,7 @@ def _entries(data: bytes) -> dict[str, bytes]:
             infos = file.infolist()
             _check_directory(infos, len(data))
             return {info.filename: file.read(info) for info in infos}
-    except (zipfile.BadZipFile, NotImplementedError, EOFError, struct.error, ValueError) as error:
+    except _ZIP_ERRORS as error:
         raise _Fault(f"its zip directory is damaged ({error})") from error
 
 
@@ -304,10 +336,9 @@ def _check_directory(infos: Sequence[zipfile.ZipInfo], n_bytes: int) -> None:
     """Limits, before any entry is read."""
     if len(infos) > MAX_ENTRIES:
         raise _Fault(f"it has {len(infos)} entries, more than {MAX_ENTRIES}")
-    names = [info.filename for info in infos]
-    twice = sorted({name for name in names if names.count(name) > 1}) if _has_twins(names) else []
-    if twice:
-        raise _Fault(f"entry {twice[0]!r} is there twice")
+    for name, count in Counter(info.filename for info in infos).most_common(1):
+        if count > 1:
+            raise _Fault(f"entry {name!r} is there {count} times")
     for info in infos:
         is_plain = info.compress_type == zipfile.ZIP_STORED and info.file_size == info.compress_size
         if not is_plain or info.flag_bits & 1:
@@ -319,10 +350,6 @@ def _check_directory(infos: Sequence[zipfile.ZipInfo], n_bytes: int) -> None:
         raise _Fault(f"it is not a kansym checkpoint (no {MANIFEST})")
     if manifest_bytes > MAX_MANIFEST_BYTES:
         raise _Fault(f"{MANIFEST} is larger than {MAX_MANIFEST_BYTES} bytes")
-
-
-def _has_twins(names: Sequence[str]) -> bool:
-    return len(set(names)) < len(names)
 
 
 def _parse_json(data: bytes) -> dict[str, Any]:
@@ -341,8 +368,10 @@ def _parse_json(data: bytes) -> dict[str, Any]:
 def _json_depth(text: str) -> int:
     """How deep brackets are nested, those inside strings left out."""
     depth = deepest = 0
-    for bracket in re.findall(r"[\[\]{}]", re.sub(r'"(?:[^"\\]|\\.)*"', "", text)):
-        depth += 1 if bracket in "[{" else -1
+    # Possessive: a text of megabytes must not leave a backtracking point per character.
+    outside_strings = re.sub(r'"(?:[^"\\]++|\\.)*+"', "", text)
+    for bracket in re.finditer(r"[\[\]{}]", outside_strings):
+        depth += 1 if bracket[0] in "[{" else -1
         deepest = max(deepest, depth)
     return deepest
 
@@ -368,17 +397,16 @@ def _short(value: object) -> str:
 
 
 def _integer(name: str, value: object, minimum: int = 0) -> int:
-    try:
-        return check_positive_int(name, value, minimum)
-    except ValueError as error:
-        raise _Fault(f"{MANIFEST}: {error}") from error
+    if type(value) is not int or value < minimum:
+        raise _Fault(f"{MANIFEST}: {name} must be an integer >= {minimum}, got {_short(value)}")
+    return value
 
 
-def _choice(name: str, value: object, choices: Any) -> str:
-    try:
-        return check_choice(name, value, choices)
-    except ValueError as error:
-        raise _Fault(f"{MANIFEST}: {error}") from error
+def _choice(name: str, value: object, choices: Iterable[str]) -> str:
+    known = list(choices)
+    if not isinstance(value, str) or value not in known:
+        raise _Fault(f"{MANIFEST}: {name} must be one of {', '.join(known)}, got {_short(value)}")
+    return value
 
 
 def _array_spec(name: str, record: object) -> _ArraySpec:
@@ -386,6 +414,8 @@ def _array_spec(name: str, record: object) -> _ArraySpec:
         raise _Fault(f"{MANIFEST}: array {name!r} must be an object, got {_short(record)}")
     dtype = _choice("dtype", record.get("dtype"), NPY_DTYPES)
     shape = tuple(_integer("shape", n) for n in _field(record, "shape", list))
+    if len(shape) > MAX_DIMENSIONS:
+        raise _Fault(f"{MANIFEST}: array {name!r} has {len(shape)} dimensions")
     return _ArraySpec(dtype, shape, _field(record, "sha256", str))
 
 
@@ -403,7 +433,7 @@ def _width(manifest: dict[str, Any]) -> tuple[tuple[Nodes, ...], int]:
     try:
         width = parse_width(_field(manifest, "width", list))
     except ValueError as error:
-        raise _Fault(f"{MANIFEST}: {error}") from error
+        raise _Fault(f"{MANIFEST}: {str(error)[:200]}") from error
     return width, _integer("mult_arity", manifest.get("mult_arity"), 2)
 
 
@@ -420,7 +450,7 @@ def _layer_specs(
     records = _field(manifest, "layers", list)
     if len(records) != len(width) - 1:
         raise _Fault(f"{MANIFEST}: width asks for {len(width) - 1} layers, got {len(records)}")
-    sizes = zip(width[:-1], width[1:], strict=True)
+    sizes = itertools.pairwise(width)
     return [
         _layer_spec(l, record, _subnodes(after, arity), before.total)
         for l, (record, (before, after)) in enumerate(zip(records, sizes, strict=True))
@@ -508,7 +538,10 @@ def _array(name: str, data: bytes, spec: _ArraySpec) -> Tensor:
         raise _Fault(f"array {name!r} must have {spec.n_bytes} bytes, got {len(data) - start}")
     if spec.dtype == "|b1" and not set(data[start:]) <= {0, 1}:
         raise _Fault(f"array {name!r} must hold 0 and 1 only")
-    values = np.frombuffer(data, spec.dtype, offset=start).reshape(spec.shape)
+    try:
+        values = np.frombuffer(data[start:], spec.dtype).reshape(spec.shape)
+    except ValueError as error:  # no bytes, but sizes beyond what an index can hold
+        raise _Fault(f"array {name!r} has the impossible shape {_short(spec.shape)}") from error
     return torch.from_numpy(values.astype(values.dtype.newbyteorder("=")))
 
 

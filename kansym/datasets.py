@@ -591,11 +591,6 @@ def _read_text(path: Path, suffix: str) -> pd.DataFrame:
         raise ValueError(
             f"{path.name!r} cannot be read as a table: {str(error).strip()}"
         ) from error
-    if not isinstance(frame.index, pd.RangeIndex):
-        # pandas took the first column for row labels and shifted all names by one.
-        raise ValueError(
-            f"{path.name!r} has rows longer than its header of {_columns(len(header))}"
-        )
     frame.columns = [str(name).strip() for name in frame.columns]
     return frame
 
@@ -607,11 +602,16 @@ def _read_header(path: Path, suffix: str) -> tuple[list[str], str]:
         if not line:
             raise ValueError(f"{path.name!r} is empty")
         separator = _separator(line, suffix)
-        if len(separator) > 1:
-            return line.split(), separator
         file.seek(0)  # a quoted name may go on in the next line
-        rows = csv.reader(file, delimiter=separator, skipinitialspace=True)
-        names = next(row for row in rows if any(cell.strip() for cell in row) or len(row) > 1)
+        if separator == r"\s+":
+            rows = (line.split() for line in file)
+        else:
+            rows = csv.reader(file, delimiter=separator, skipinitialspace=True)
+        filled = (row for row in rows if any(cell.strip() for cell in row))
+        names, first = next(filled), next(filled, [])
+    if len(first) > len(names):
+        # pandas would take the first column for row labels and shift all names by one.
+        raise ValueError(f"{path.name!r} has rows longer than its header of {_columns(len(names))}")
     return [name.strip() for name in names], separator
 
 
@@ -633,7 +633,9 @@ def _read_parquet(path: Path) -> pd.DataFrame:
         _check_unique(pq.read_schema(path).names, repr(path.name))
         return pd.read_parquet(path)
     except (pyarrow.lib.ArrowException, OSError) as error:
-        raise ValueError(f"{path.name!r} cannot be read as Parquet: {str(error).strip()}") from error
+        raise ValueError(
+            f"{path.name!r} cannot be read as Parquet: {str(error).strip()}"
+        ) from error
 
 
 def _check_unique(names: Sequence[str], where: str) -> None:

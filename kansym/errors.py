@@ -38,6 +38,10 @@ class ExtrapolationWarning(UserWarning):
     """Inputs lie outside the range of the data that the model was fitted to."""
 
 
+class PoorFitWarning(UserWarning):
+    """An edge was given a name that describes it badly."""
+
+
 def check_choice(argument: str, value: object, choices: Iterable[str]) -> str:
     """`value` if it is one of `choices`, else a ValueError with the nearest one."""
     known = list(choices)

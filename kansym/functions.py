@@ -72,10 +72,10 @@ class SymbolicFunction:
     """f(-x) = +-f(x) + constant: the sign of a is then absorbed in c and d."""
 
     def derivative(self, x: Tensor) -> Tensor:
-        """f'(x), elementwise: the given form, or forward-mode differentiation of the torch form."""
+        """f'(x), elementwise: the given form, or the torch form differentiated."""
         if self.slope is not None:
             return self.slope(x)
-        return torch.func.jvp(self.torch, (x,), (torch.ones_like(x),))[1]
+        return _differentiate(self.torch, x)
 
     @cached_property
     def numpy(self) -> Callable[[np.ndarray], np.ndarray]:
@@ -86,17 +86,39 @@ class SymbolicFunction:
         compiled = sympy.lambdify(x, self.sympy(x), modules=["scipy", "numpy"])
 
         def evaluate(values: np.ndarray) -> np.ndarray:
-            with np.errstate(all="ignore"):
-                return np.asarray(compiled(np.asarray(values, dtype=float)), dtype=float)
+            points = np.asarray(values, dtype=float)
+            with np.errstate(all="ignore"):  # of a constant, SymPy's form is one number
+                return np.array(np.broadcast_to(compiled(points), points.shape), dtype=float)
 
         return evaluate
+
+
+def _differentiate(form: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    """d form / dx of an elementwise form; differentiable again where x is."""
+    keeps_graph = x.requires_grad and torch.is_grad_enabled()
+    with torch.enable_grad():
+        at = x if keeps_graph else x.detach().requires_grad_()
+        value = form(at)
+        if not value.requires_grad:  # a constant
+            return torch.zeros_like(x)
+        return torch.autograd.grad(
+            value.sum(), at, create_graph=keeps_graph, materialize_grads=True
+        )[0]
+
+
+def _scipy_bessel(name: str, x: Tensor) -> Tensor:
+    # Not torch.special: in float64 it is off by 4e-7 and jumps at |x| = 5 (torch 2.13).
+    import scipy.special
+
+    values = getattr(scipy.special, name)(x.detach().cpu().double().numpy())
+    return torch.as_tensor(values, dtype=x.dtype, device=x.device)
 
 
 class _BesselJ0(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
         ctx.save_for_backward(x)
-        return torch.special.bessel_j0(x)
+        return _scipy_bessel("j0", x)
 
     @staticmethod
     def backward(ctx, grad: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
@@ -108,7 +130,7 @@ class _BesselJ1(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
         ctx.save_for_backward(x)
-        return torch.special.bessel_j1(x)
+        return _scipy_bessel("j1", x)
 
     @staticmethod
     def backward(ctx, grad: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
@@ -295,7 +317,8 @@ def register_function(
     torch: elementwise and differentiable on float tensors; NaN or inf outside its domain.
     sympy: the same function on SymPy expressions.
     complexity: positive; x is 1, sin 2, tanh 3.
-    domain: (low, high) where it is defined; found by probing [-16, 16] when None.
+    domain: (low, high) where it is defined. When None, [-16, 16] is probed in steps of 1/64: one
+        infinite point is a pole, otherwise the longest finite run is taken.
 
     The NumPy form and the derivative are derived. Registering a name again replaces a function of
     one's own; built-in names are protected.
@@ -340,12 +363,15 @@ def _probed_domain(name: str, points: np.ndarray, values: np.ndarray) -> Domain:
         raise ValueError(f"the torch form of {name!r} is finite nowhere in [-16, 16]")
     if finite.all():
         return REAL_LINE
-    bad = points[~finite]
-    if len(bad) == 1:
-        return Domain(pole=float(bad[0]))
-    good = points[finite]
-    low = -math.inf if finite[0] else float(good[0])
-    high = math.inf if finite[-1] else float(good[-1])
+    if (~finite).sum() == 1:
+        return Domain(pole=float(points[~finite][0]))
+    turns = np.flatnonzero(np.diff(np.concatenate([[False], finite, [False]])))
+    starts, stops = turns[::2], turns[1::2]
+    # The longest run; of two as long, the one further right.
+    longest = len(starts) - 1 - np.argmax((stops - starts)[::-1])
+    start, stop = starts[longest], stops[longest]
+    low = -math.inf if start == 0 else float(points[start])
+    high = math.inf if stop == len(points) else float(points[stop - 1])
     return Domain(low, high)
 
 
@@ -353,7 +379,7 @@ def _has_parity(values: np.ndarray) -> bool:
     """Whether f(-x) = +-f(x) + constant at symmetric probe points."""
     mirrored = values[::-1]
     both = np.isfinite(values) & np.isfinite(mirrored)
-    if not both.any():
+    if both.sum() < 3:  # sqrt(x) has 0 in common with sqrt(-x), which shows nothing
         return False
     scale = 1e-9 * (1 + np.abs(values[both]).max())
     return any(np.ptp(values[both] - sign * mirrored[both]) < scale for sign in (1, -1))
@@ -361,7 +387,7 @@ def _has_parity(values: np.ndarray) -> bool:
 
 def _check_forms_agree(f: SymbolicFunction, points: np.ndarray, values: np.ndarray) -> None:
     try:
-        other = np.broadcast_to(f.numpy(points), points.shape)
+        other = f.numpy(points)
     except (TypeError, AttributeError, NameError, ValueError) as error:
         raise ValueError(f"the sympy form of {f.name!r} cannot be evaluated: {error}") from error
     both = np.isfinite(values) & np.isfinite(other)

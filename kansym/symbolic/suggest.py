@@ -93,7 +93,9 @@ def suggest(
     table: dict[Edge, list[Candidate]] = {}
     for e, place in enumerate(edges):
         candidates = [
-            _candidate(f, fits.affine[e, n].tolist(), float(fits.r2[e, n]), float(half[e]), float(mid[e]))
+            _candidate(
+                f, fits.affine[e, n].tolist(), float(fits.r2[e, n]), float(half[e]), float(mid[e])
+            )
             for n, f in enumerate(library)
             if math.isfinite(float(fits.r2[e, n]))
         ]

@@ -1,0 +1,439 @@
+"""KAN: a network with the familiar verbs. Each verb checks its arguments and delegates.
+
+Verbs that need activations take data (`X`), or use the sample the last `fit` kept. `fit`,
+`fix_symbolic`, `unfix_symbolic` and `auto_symbolic` act in place; `prune`, `merge` and `refine`
+return a new model; everything else is a query and changes nothing.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from kansym import bspline, checkpoint, scores, structure, symbolic
+from kansym.datasets import as_dataset, as_matrix, as_targets
+from kansym.errors import (
+    ExtrapolationWarning,
+    NoSampleError,
+    PoorFitWarning,
+    check_choice,
+    check_positive_int,
+)
+from kansym.functions import get_library
+from kansym.network import Network
+from kansym.scaling import choose_scaling
+from kansym.training import FitOptions, History, Penalty, train
+
+if TYPE_CHECKING:
+    import networkx as nx
+    import pandas as pd
+    from matplotlib.axes import Axes
+
+EXTRAPOLATION_MARGIN = 0.01  # of a column's range; less is no extrapolation worth a warning
+POOR_R2 = 0.9  # below this the name of an edge is not believed
+
+
+@dataclass(frozen=True)
+class Sample:
+    """The rows the last fit saw. y is [n, out], or labels [n]."""
+
+    X: Tensor
+    y: Tensor | None
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        return self  # never written to, and may be large
+
+
+class KAN(Network):
+    """A Kolmogorov-Arnold network: a learnable univariate function on every edge.
+
+    width: nodes of each row, inputs first; an entry is n_sum or [n_sum, n_product].
+    grid: intervals of each spline, >= 1. k: degree of the splines, >= 1.
+    mult_arity: factors of each product node, >= 2.
+    base: "silu", "identity", "tanh" or "zero": the function beside the spline on each edge.
+    grid_range: (low, high) of the first grids.
+    grid_eps: in [0, 1]: 1 uniform grids, 0 quantiles of the data, between: a mixture.
+    outside: "linear", "zero", "clamp", "reflect", "periodic" or "base": see `kansym.edge`.
+    seed: of the initial parameters; the global random state is never touched.
+    dtype: float64 unless a formula is not at stake.
+
+    Source: Liu et al. 2024, arXiv:2404.19756; product nodes: Liu et al. 2024, arXiv:2408.10205.
+    """
+
+    sample: Sample | None = None
+    feature_names: tuple[str, ...] | None = None
+    target_names: tuple[str, ...] | None = None
+
+    # -- training ---------------------------------------------------------------------------------
+
+    def fit(
+        self,
+        dataset: Any,
+        opt: str = "LBFGS",
+        steps: int = 50,
+        *,
+        lamb: float = 0.0,
+        lamb_l1: float = 1.0,
+        lamb_entropy: float = 2.0,
+        lamb_coef: float = 0.0,
+        lamb_coefdiff: float = 0.0,
+        score: str = "std",
+        lr: float | None = None,
+        batch: int | None = None,
+        update_grid: bool = True,
+        grid_update_num: int = 5,
+        stop_grid_update_step: int = 25,
+        loss: str | Callable[[Tensor, Tensor], Tensor] = "mse",
+        metrics: Mapping[str, Callable[[Tensor, Tensor], Any]] | None = None,
+        callbacks: Sequence[Callable[..., Any]] = (),
+        patience: int | None = None,
+        max_time: float | None = None,
+        progress: bool = True,
+        scale: str = "auto",
+        seed: int = 0,
+    ) -> History:
+        """Train in place; the model ends with the best parameters seen.
+
+        dataset: from `create_dataset`, or (X, y), or (X, y, X_test, y_test): torch, NumPy, pandas.
+        opt: "LBFGS" (a step is up to 20 iterations), "Adam" or "LM" (squared error only, lamb 0).
+        steps: at most so many. lr: of LBFGS (default 1) or Adam (default 0.01).
+        lamb: weight of the sparsity penalty; lamb_l1, lamb_entropy, lamb_coef and lamb_coefdiff
+        weigh its parts. score: what the penalty is taken of, "std" (default: a constant costs
+        nothing, and the sparse structure was found more often), "mean_abs" (the paper's) or
+        "attribution".
+        batch: rows per step; all by default.
+        update_grid: whether grids follow the activations, `grid_update_num` times before step
+        `stop_grid_update_step`.
+        loss: "mse", "cross_entropy" (y: labels 0, 1, ...) or a function (prediction, y) -> scalar.
+        The mse is in units of the network's output scale (1 unless outputs were scaled).
+        metrics: {name: function (prediction, y) -> number}, recorded on the test part if any.
+        callbacks: functions (model, StepRecord); one that returns True ends the fit.
+        patience: stop after so many steps without a better one. max_time: seconds.
+        scale: "auto", "always" or "never" give inputs and outputs units of their own at the first
+        fit; formulas and predictions stay in raw units (see `kansym.scaling`).
+
+        A step that is not finite is taken back with a NonFiniteWarning. Ctrl-C returns what there
+        is. Raises ValueError for a bad argument or bad data.
+        """
+        options = FitOptions(
+            opt=opt,
+            steps=steps,
+            lr=lr,
+            batch=batch,
+            penalty=Penalty(lamb, lamb_l1, lamb_entropy, lamb_coef, lamb_coefdiff, score),
+            loss=loss,
+            update_grid=update_grid,
+            grid_update_num=grid_update_num,
+            stop_grid_update_step=stop_grid_update_step,
+            metrics=metrics or {},
+            callbacks=callbacks,
+            patience=patience,
+            max_time=max_time,
+            progress=progress,
+            seed=seed,
+        )
+        is_labelled = loss == "cross_entropy"
+        n_out = self.n_out if isinstance(loss, str) else None
+        data = as_dataset(dataset, self.n_in, n_out, self.dtype, self.device, is_labelled)
+        if self.sample is None:
+            choose_scaling(self, data.X, data.y if loss == "mse" else None, scale)
+        self.sample = Sample(data.X, data.y)
+        self.feature_names = data.feature_names or self.feature_names
+        self.target_names = data.target_names or self.target_names
+        return train(self, data, options)
+
+    @torch.no_grad()
+    def predict(self, X: Any) -> Any:
+        """Outputs [n, out] for X [n, in], as a NumPy array, or a tensor when X is one.
+
+        Warns (ExtrapolationWarning) when X leaves the range of the grids by more than 1 %.
+        """
+        table = self._matrix(X)
+        self._warn_outside(table)
+        prediction = self(table)
+        return prediction if isinstance(X, Tensor) else prediction.cpu().numpy()
+
+    def _warn_outside(self, X: Tensor) -> None:
+        layer = self.kan_layers[0]
+        low, high = bspline.grid_range(layer.knots, layer.k)
+        margin = EXTRAPOLATION_MARGIN * (high - low)
+        x = self.scale_inputs(X)
+        outside = (((x < low - margin) | (x > high + margin)) & layer.mask.any(0)).any(0)
+        if bool(outside.any()):
+            names = self.feature_names or [f"x{i + 1}" for i in range(self.n_in)]
+            columns = ", ".join(names[i] for i in torch.nonzero(outside).flatten().tolist())
+            warnings.warn(
+                f"X leaves the range the model was fitted on in: {columns}; outside it splines "
+                f"follow the rule {layer.outside!r}",
+                ExtrapolationWarning,
+                stacklevel=3,
+            )
+
+    # -- structure --------------------------------------------------------------------------------
+
+    @torch.no_grad()
+    def edge_scores(self, score: str = "attribution", X: Any = None) -> list[Tensor]:
+        """Scores of the edges of every layer, [out, in]; see `kansym.scores`."""
+        return scores.edge_scores(self, self.trace(self._sample_X(X)), score)
+
+    @torch.no_grad()
+    def node_scores(self, score: str = "attribution", X: Any = None) -> list[Tensor]:
+        """Scores of the nodes of every row, inputs first."""
+        check_choice("score", score, scores.SCORES)
+        return scores.node_scores(self, self.trace(self._sample_X(X)), score)
+
+    @torch.no_grad()
+    def feature_scores(self, X: Any = None) -> Tensor:
+        """How much of the outputs' variation is attributed to each input, [in]."""
+        return scores.feature_scores(self, self.trace(self._sample_X(X)))
+
+    def prune(
+        self,
+        node_th: float = 1e-2,
+        edge_th: float = 1e-2,
+        score: str = "attribution",
+        X: Any = None,
+    ) -> Self:
+        """A new model without hidden nodes below `node_th` and edges below `edge_th`.
+
+        The paper's rule is score="mean_abs". What a removed edge contributed on average is kept as
+        a constant. Raises EmptyNetworkError when nothing would be left.
+        """
+        check_choice("score", score, scores.SCORES)
+        return structure.prune(self, self._sample_X(X), node_th, edge_th, score)
+
+    def prune_nodes(
+        self, threshold: float = 1e-2, score: str = "attribution", X: Any = None
+    ) -> Self:
+        """A new model without hidden nodes whose score is below `threshold`."""
+        check_choice("score", score, scores.SCORES)
+        return structure.prune_nodes(self, self._sample_X(X), threshold, score)
+
+    def prune_edges(
+        self, threshold: float = 1e-2, score: str = "attribution", X: Any = None
+    ) -> Self:
+        """A new model without edges whose score is below `threshold`."""
+        check_choice("score", score, scores.SCORES)
+        return structure.prune_edges(self, self._sample_X(X), threshold, score)
+
+    def prune_inputs(
+        self, threshold: float = 1e-2, score: str = "attribution", X: Any = None
+    ) -> Self:
+        """A new model that ignores inputs whose score is below `threshold`; it still takes the same
+        columns."""
+        check_choice("score", score, scores.SCORES)
+        return structure.prune_inputs(self, self._sample_X(X), threshold, score)
+
+    def merge(self, tolerance: float = 0.01, X: Any = None) -> Self:
+        """A new model in which hidden nodes that carry the same function up to scale and shift
+        (1 - correlation^2 <= tolerance) have become one. Train it again afterwards."""
+        return structure.merge(self, self._sample_X(X), tolerance)
+
+    def refine(self, grid: int) -> Self:
+        """A new model with `grid` intervals on every edge and the same functions."""
+        return structure.refine(self, grid)
+
+    # -- symbols ----------------------------------------------------------------------------------
+
+    def suggest_symbolic(
+        self,
+        l: int,
+        i: int,
+        j: int,
+        lib: Iterable[str] | None = None,
+        topk: int = 5,
+        X: Any = None,
+    ) -> pd.DataFrame:
+        """The best functions for edge (l, i, j) (layer, input node, output node), best first.
+
+        Columns: name, R2, complexity, a, b, c, d, score, with y = c f(a x + b) + d in the units the
+        edge sees and score = log2 sqrt(1 - R2) + complexity (lower is better). lib: names of the
+        functions to try; all registered ones by default.
+        """
+        import pandas as pd
+
+        check_positive_int("topk", topk)
+        symbolic.check_edge(self, l, i, j)
+        table = symbolic.suggest(self, self._sample_X(X), [(l, i, j)], get_library(lib))
+        rows = [asdict(candidate) for candidate in table[l, i, j][:topk]]
+        columns = ["name", "R2", "complexity", "a", "b", "c", "d", "score"]
+        return pd.DataFrame(rows).rename(columns={"r2": "R2"}).reindex(columns=columns)
+
+    def fix_symbolic(
+        self,
+        l: int,
+        i: int,
+        j: int,
+        name: str,
+        params: Sequence[float] | None = None,
+        X: Any = None,
+    ) -> symbolic.Candidate | None:
+        """Make edge (l, i, j) the function c f(a x + b) + d, in place.
+
+        params: (a, b, c, d); by default the best ones for the edge as it is, and the candidate that
+        was fitted is returned. `fit` then trains these constants together with the other edges.
+        """
+        data = self._sample_X(X) if params is None else None
+        return symbolic.fix_symbolic(self, l, i, j, name, params, data)
+
+    def unfix_symbolic(self, l: int, i: int, j: int) -> None:
+        """Turn edge (l, i, j) back into a spline, in place; it follows the function it had."""
+        symbolic.unfix_symbolic(self, l, i, j)
+
+    def auto_symbolic(
+        self,
+        lib: Iterable[str] | None = None,
+        max_time: float | None = None,
+        X: Any = None,
+        y: Any = None,
+    ) -> tuple[symbolic.AutoStep, ...]:
+        """Name every numeric edge, in place; returns the names in the order they were given.
+
+        The surest edge is named first and the rest is refitted to y after each name (see
+        `kansym.symbolic.auto`). Without targets (X alone, or labels) nothing is refitted. Warns
+        (PoorFitWarning) about edges that no function describes well.
+        """
+        data = self._sample_X(X)
+        targets = self._sample_y(X, y, len(data))
+        named, steps = symbolic.auto_symbolic(self, data, targets, get_library(lib), max_time)
+        self.load_state_dict(named.state_dict())
+        poor = [
+            f"{step.edge} {step.name} (R2 {step.r2:.3f})" for step in steps if step.r2 < POOR_R2
+        ]
+        if poor:
+            warnings.warn(
+                f"no function in lib describes well: {', '.join(poor)}. Train longer, add "
+                "functions with register_function, or keep the spline with unfix_symbolic",
+                PoorFitWarning,
+                stacklevel=2,
+            )
+        return steps
+
+    def symbolic_formula(
+        self,
+        digits: int | None = None,
+        names: Sequence[str] | None = None,
+        simplify: bool = True,
+        snap: bool = False,
+        X: Any = None,
+        y: Any = None,
+    ) -> symbolic.Formula:
+        """`exprs, variables = model.symbolic_formula()`: the network as SymPy expressions.
+
+        In raw units of the data; equal to the network unless `digits` rounds or `snap` replaces
+        constants. digits: significant digits. names: of the inputs; by default those of the data.
+        snap: replace constants that are nearly 0, integers, simple rationals, multiples of pi, e or
+        roots where a refit of the others to the data bears it out.
+        Raises NotSymbolicError while an active edge is a spline.
+        """
+        shown = self.feature_names if names is None else names
+        formula = symbolic.network_formula(self, shown, self.target_names, simplify)
+        if snap:
+            data = self._sample_X(X)
+            targets = self._sample_y(X, y, len(data))
+            if targets is None:
+                raise NoSampleError(
+                    "snap=True refits constants and needs numeric targets; pass X and y"
+                )
+            formula = symbolic.snap_formula(formula, _numpy(data), _numpy(targets))
+        return formula if digits is None else formula.rounded(digits)
+
+    def latex(
+        self, digits: int | None = 4, names: Sequence[str] | None = None, **options: Any
+    ) -> str:
+        """LaTeX of the formula; `options` go to `symbolic_formula`."""
+        return self.symbolic_formula(names=names, **options).latex(digits)
+
+    # -- views ------------------------------------------------------------------------------------
+
+    def graph(
+        self, X: Any = None, names: Sequence[str] | None = None, score: str = "attribution"
+    ) -> nx.DiGraph:
+        """The network as a networkx graph with scores, functions and curves on its edges."""
+        from kansym.views import network_graph
+
+        data = self._sample_X(X)
+        shown = self.feature_names if names is None else names
+        values = self.edge_scores(score, data)
+        return network_graph(self, data, values, shown, self.target_names)
+
+    def plot(
+        self,
+        x: Any = None,
+        ax: Axes | None = None,
+        names: Sequence[str] | None = None,
+        beta: float = 3.0,
+        score: str = "attribution",
+        formula: bool = False,
+    ) -> Axes:
+        """Draw the network; returns the Axes and writes nothing.
+
+        Edges are as opaque as tanh(beta score). formula=True prints the formula above; every edge
+        must then be fixed. `ax.figure.savefig(path)` writes the picture.
+        """
+        from kansym.views import draw
+
+        text = self.latex(names=names) if formula else None
+        return draw(self.graph(x, names, score), ax, beta=beta, formula=text)
+
+    # -- keeping it -------------------------------------------------------------------------------
+
+    def save(self, path: str | Path, sample: bool = False) -> None:
+        """Write the model to one file (see `kansym.checkpoint`); `kansym.load` reads it.
+
+        sample: write the rows of the last fit too, so that the loaded model can plot, prune and
+        suggest at once. Off by default: a model file should not carry data unasked.
+        """
+        arrays: dict[str, Tensor] = {}
+        if sample:
+            arrays["X"] = self._sample_X(None)
+            if self.sample is not None and self.sample.y is not None:
+                arrays["y"] = self.sample.y
+        extra = {"feature_names": self.feature_names, "target_names": self.target_names}
+        checkpoint.save_network(self, path, arrays, extra)
+
+    @classmethod
+    def load(cls, path: str | Path) -> Self:
+        """The model `save` wrote. Raises CheckpointError for a damaged or foreign file."""
+        model, arrays, extra = checkpoint.load_network(path, cls)
+        if "X" in arrays:
+            model.sample = Sample(arrays["X"], arrays.get("y"))
+        for name in ("feature_names", "target_names"):
+            if extra.get(name):
+                setattr(model, name, tuple(extra[name]))
+        return model
+
+    # -- helpers ----------------------------------------------------------------------------------
+
+    def _matrix(self, X: Any) -> Tensor:
+        return as_matrix(X, "X", self.n_in, self.dtype, self.device)
+
+    def _sample_X(self, X: Any) -> Tensor:
+        if X is not None:
+            return self._matrix(X)
+        if self.sample is None:
+            raise NoSampleError("this needs data and the model has seen none; call fit or pass X")
+        return self.sample.X
+
+    def _sample_y(self, X: Any, y: Any, n_rows: int) -> Tensor | None:
+        if y is not None:
+            return as_targets(y, n_rows, self.n_out, dtype=self.dtype, device=self.device)
+        if X is not None or self.sample is None or self.sample.y is None:
+            return None
+        return self.sample.y if self.sample.y.ndim == 2 else None
+
+
+def _numpy(values: Tensor) -> np.ndarray:
+    return values.detach().double().cpu().numpy()
+
+
+def load(path: str | Path) -> KAN:
+    """The model that `KAN.save` wrote to `path`."""
+    return KAN.load(path)

@@ -1,0 +1,60 @@
+"""Names of variables: from a column's header to a symbol that is safe to print and compile.
+
+A header is text from outside. One that is a plain identifier may become a SymPy symbol of that
+name; any other stays outside SymPy: the symbol is v1, v2, ... and the header appears, escaped, only
+when LaTeX is printed.
+"""
+
+from __future__ import annotations
+
+import keyword
+import re
+from collections.abc import Sequence
+from functools import cache
+
+import sympy
+
+_IDENTIFIER = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,39}")
+_LATEX = {
+    "\\": r"\backslash{}", "{": r"\{", "}": r"\}", "$": r"\$", "&": r"\&", "#": r"\#",
+    "%": r"\%", "_": r"\_", "^": r"\hat{}", "~": r"\sim{}", "<": r"<{}", ">": r">{}",
+}  # fmt: skip
+
+
+@cache
+def _reserved() -> frozenset[str]:
+    """Names that mean something else in SymPy or NumPy source: pi, E, I, sin, Symbol, ..."""
+    return frozenset(dir(sympy)) | {"np", "numpy", "scipy", "math"}
+
+
+def symbols(names: Sequence[str] | None, count: int) -> tuple[sympy.Symbol, ...]:
+    """One real symbol per input: x1, x2, ... without names; v1, ... for a name that is no plain
+    identifier, is reserved, or appears twice."""
+    if names is None:
+        return tuple(sympy.Symbol(f"x{i + 1}", real=True) for i in range(count))
+    names = check_names(names, count)
+    taken = {f"v{i + 1}" for i in range(count)}
+    result = []
+    for i, name in enumerate(names):
+        is_own = name == f"v{i + 1}"
+        safe = bool(_IDENTIFIER.fullmatch(name)) and (is_own or name not in taken)
+        safe = safe and not keyword.iskeyword(name) and name not in _reserved()
+        taken.add(name)
+        result.append(sympy.Symbol(name if safe else f"v{i + 1}", real=True))
+    return tuple(result)
+
+
+def check_names(names: Sequence[str], count: int, argument: str = "names") -> list[str]:
+    """`names` as a list of `count` texts, else a ValueError."""
+    if isinstance(names, str) or len(names) != count or not all(isinstance(n, str) for n in names):
+        raise ValueError(f"{argument} must be {count} texts, one per column, got {names!r}")
+    return list(names)
+
+
+def latex_name(name: str) -> str:
+    """A name for maths mode: identifiers as SymPy prints them (alpha, x_1), others upright."""
+    if _IDENTIFIER.fullmatch(name):
+        return sympy.latex(sympy.Symbol(name))
+    printable = "".join(ch if ch.isprintable() else " " for ch in name)
+    escaped = "".join(_LATEX.get(ch, ch) for ch in printable).replace(" ", r"\ ")
+    return rf"\mathrm{{{escaped}}}"
