@@ -256,14 +256,14 @@ def _read(path: Path) -> bytes:
         raise FileNotFoundError(f"there is no file {str(path)!r}")
     if not path.is_file():
         raise _Fault("it is not a file" if not path.is_dir() else "it is a directory")
+    n_bytes = path.stat().st_size
+    if n_bytes > MAX_FILE_BYTES:
+        raise _Fault(f"it is larger than {MAX_FILE_BYTES} bytes")
     try:
         with path.open("rb") as file:
-            data = file.read(MAX_FILE_BYTES + 1)
+            return file.read(n_bytes)
     except OSError as error:
         raise _Fault(f"it cannot be read ({error.strerror})") from error
-    if len(data) > MAX_FILE_BYTES:
-        raise _Fault(f"it is larger than {MAX_FILE_BYTES} bytes")
-    return data
 
 
 def _unpack(data: bytes) -> _Contents:
@@ -381,7 +381,7 @@ def _check_format(manifest: dict[str, Any]) -> None:
         raise _Fault(f"it is not a kansym checkpoint (format {_short(manifest.get('format'))})")
     version = _integer("version", manifest.get("version"))
     if version != VERSION:
-        raise _Fault(f"its format version is {version}, and this kansym reads {VERSION}")
+        raise _Fault(f"its format version is {_short(version)}, and this kansym reads {VERSION}")
 
 
 def _field(record: dict[str, Any], key: str, kind: type) -> Any:

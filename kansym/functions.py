@@ -70,6 +70,13 @@ class SymbolicFunction:
     slope: Callable[[Tensor], Tensor] | None = None
     has_parity: bool = False
     """f(-x) = +-f(x) + constant: the sign of a is then absorbed in c and d."""
+    same_as: str | None = None
+    """A function that this one is, up to a, b, c and d: sin for cos."""
+
+    @property
+    def family(self) -> str:
+        """One name for functions that can describe exactly the same edges."""
+        return self.same_as or self.name
 
     def derivative(self, x: Tensor) -> Tensor:
         """f'(x), elementwise: the given form, or the torch form differentiated."""
@@ -222,7 +229,7 @@ def _builtins() -> Iterable[SymbolicFunction]:
     )  # fmt: skip
     yield function(
         "cos", torch.cos, lambda x: sp().cos(x), 2, invariance="period",
-        slope=lambda x: -torch.sin(x), has_parity=True,
+        slope=lambda x: -torch.sin(x), has_parity=True, same_as="sin",
     )  # fmt: skip
     yield function(
         "tan", torch.tan, lambda x: sp().tan(x), 3, Domain(pole=math.pi / 2, period=math.pi),
@@ -241,7 +248,7 @@ def _builtins() -> Iterable[SymbolicFunction]:
     )  # fmt: skip
     yield function(
         "arccos", torch.arccos, lambda x: sp().acos(x), 4, unit,
-        slope=lambda x: -torch.rsqrt(1 - x**2), has_parity=True,
+        slope=lambda x: -torch.rsqrt(1 - x**2), has_parity=True, same_as="arcsin",
     )  # fmt: skip
     yield function(
         "arctan", torch.arctan, lambda x: sp().atan(x), 4, slope=lambda x: 1 / (1 + x**2),
@@ -265,7 +272,7 @@ def _builtins() -> Iterable[SymbolicFunction]:
     )  # fmt: skip
     yield function(
         "sigmoid", torch.sigmoid, lambda x: 1 / (1 + sp().exp(-x)), 3,
-        slope=lambda x: torch.sigmoid(x) * torch.sigmoid(-x), has_parity=True,
+        slope=lambda x: torch.sigmoid(x) * torch.sigmoid(-x), has_parity=True, same_as="tanh",
     )  # fmt: skip
     yield function(
         "erf", torch.erf, lambda x: sp().erf(x), 4,

@@ -22,6 +22,7 @@ ROOMS = (
     "affine",
     "layer",
     "network",
+    "scaling",
     "jacobian",
     "scores",
     "training",

@@ -1,5 +1,6 @@
 """What was saved comes back bit for bit, or not at all."""
 
+import contextlib
 import hashlib
 import io
 import itertools
@@ -18,7 +19,7 @@ from kansym import checkpoint
 from kansym.checkpoint import load_network, save_network
 from kansym.errors import CheckpointError
 from kansym.functions import register_function
-from kansym.network import Network
+from kansym.network import Network, Nodes
 
 SAMPLE = {
     "X": torch.arange(21.0).reshape(7, 3).double(),
@@ -130,7 +131,9 @@ class TestRoundTrip:
     def test_loaded_network_can_be_trained(self, saved):
         network, sample, _ = load_network(saved)
         network(sample["X"]).sum().backward()
-        assert all(p.grad is not None for p in network.parameters())
+        first = network.kan_layers[0]
+        for parameter in (first.coef, first.base_weight, first.affine):
+            assert parameter.grad.abs().sum() > 0
         with torch.no_grad():  # memory that may be written to
             for tensor in itertools.chain(network.parameters(), network.buffers()):
                 tensor.zero_()
@@ -145,11 +148,18 @@ class TestRoundTrip:
         network = make_network()
         first, second = network.kan_layers
         small = network.with_layers(
-            [network.width[0], (1, 0), network.width[2]],
+            [network.width[0], Nodes(1), network.width[2]],
             [first.select([1], [0, 1, 2]), second.select([0, 1], [1])],
         )
         save_network(small, path)
         assert torch.equal(load_network(path)[0](points()), small(points()))
+
+    def test_layers_of_different_kinds(self, path):
+        network = make_network()
+        second = network.kan_layers[1]
+        second.base, second.outside = "tanh", "reflect"
+        save_network(network, path)
+        assert torch.equal(load_network(path)[0](points()), network(points()))
 
     def test_strange_parameters_are_kept(self, path):
         """A model that went wrong can still be looked at."""
@@ -280,7 +290,7 @@ class TestSavingIsAllOrNothing:
         old = saved.read_bytes()
         network = make_network()
         network.kan_layers[0].symbolic[0, 0] = "no such function"
-        with pytest.raises(CheckpointError, match="cannot be saved .* which is not registered"):
+        with pytest.raises(CheckpointError, match=r"cannot be saved .* which is not registered"):
             save_network(network, saved)
         nested = []
         for _ in range(100):
@@ -353,7 +363,7 @@ class TestDamage:
         assert_refused(path, "not a kansym checkpoint")
 
     def test_no_file_and_no_regular_file(self, tmp_path):
-        with pytest.raises(FileNotFoundError, match="there is no file .*none.kan"):
+        with pytest.raises(FileNotFoundError, match=r"there is no file .*none\.kan"):
             load_network(tmp_path / "none.kan")
         assert_refused(tmp_path, "it is a directory")
         os.mkfifo(tmp_path / "pipe")
@@ -383,14 +393,15 @@ def with_bytes(name, data, **record):
     return lambda manifest, entries: put(manifest, entries, name, data, **record)
 
 
-def with_shape(name, *shape):
-    """A shape in manifest and header that the bytes do not have."""
+def with_shape(name, *shape, n_bytes=64):
+    """A shape in manifest and header that the values do not have."""
 
     def change(manifest, entries):
         array = np.lib.format.header_data_from_array_1_0(np.zeros(1)) | {"shape": shape}
         buffer = io.BytesIO()
         np.lib.format.write_array_header_1_0(buffer, array)
-        put(manifest, entries, name, buffer.getvalue() + bytes(64), shape=list(shape), dtype="<f8")
+        data = buffer.getvalue() + bytes(n_bytes)
+        put(manifest, entries, name, data, shape=list(shape), dtype="<f8")
 
     return change
 
@@ -406,21 +417,39 @@ def with_sample(name, data=None, **record):
 
 HUGE = 2**40
 HOSTILE = {
-    "another format": (with_manifest(format="pykan"), r"not a kansym checkpoint \(format 'pykan'\)"),
+    "another format": (
+        with_manifest(format="pykan"),
+        r"not a kansym checkpoint \(format 'pykan'\)",
+    ),
     "no format": (with_manifest(format=None), "not a kansym checkpoint"),
-    "a later version": (with_manifest(version=2), "its format version is 2, and this kansym reads 1"),
+    "a later version": (
+        with_manifest(version=2),
+        "its format version is 2, and this kansym reads 1",
+    ),
     "a version of text": (with_manifest(version="1"), "version must be an integer"),
     "width of one row": (with_manifest(width=[[3, 0]]), "width must list at least"),
     "width of text": (with_manifest(width="311"), "'width' must be of type list, got '311'"),
-    "negative width": (with_manifest(width=[[3, 0], [-2, 1], [2, 0]]), r"width\[1\] must be an int"),
-    "another width": (with_manifest(width=[[3, 0], [3, 1], [2, 0]]), r"must have shape \(6, 3\), got"),
+    "negative width": (
+        with_manifest(width=[[3, 0], [-2, 1], [2, 0]]),
+        r"width\[1\] must be an int",
+    ),
+    "another width": (
+        with_manifest(width=[[3, 0], [3, 1], [2, 0]]),
+        r"must have shape \(6, 3\), got",
+    ),
     "huge width": (with_manifest(width=[[HUGE, 0], [HUGE, 0], [2, 0]]), "must have shape"),
     "many layers": (with_manifest(width=[[3, 0]] * 9), "width asks for 8 layers, got 2"),
     "huge arity": (with_manifest(mult_arity=HUGE), "must have shape"),
     "arity one": (with_manifest(mult_arity=1), "mult_arity must be an integer >= 2, got 1"),
     "grid_eps": (with_manifest(grid_eps=1.5), r"grid_eps must be in \[0, 1\], got 1.5"),
-    "grid_eps nan": (with_manifest(grid_eps=float("nan")), r"grid_eps must be in \[0, 1\], got nan"),
-    "dtype": (with_manifest(dtype="float16"), "dtype must be one of float32, float64, got 'float16'"),
+    "grid_eps nan": (
+        with_manifest(grid_eps=float("nan")),
+        r"grid_eps must be in \[0, 1\], got nan",
+    ),
+    "dtype": (
+        with_manifest(dtype="float16"),
+        "dtype must be one of float32, float64, got 'float16'",
+    ),
     "other dtype": (with_manifest(dtype="float32"), "must be torch.float32, got torch.float64"),
     "extra": (with_manifest(extra=[1]), r"'extra' must be of type dict, got \[1\]"),
     "layers": (with_manifest(layers=[1, 2]), r"layers\[0\] must be an object, got 1"),
@@ -435,46 +464,91 @@ HOSTILE = {
     "symbolic beyond": (with_layer(symbolic=[[5, 0, "sin"]]), r"symbolic edge \[5, 0, 'sin'\] of"),
     "symbolic twice": (with_layer(symbolic=[[1, 0, "sin"]] * 2), "of layer 0 is not possible"),
     "symbolic negative": (with_layer(symbolic=[[-1, 0, "sin"]]), "symbolic out must be an integer"),
-    "symbolic code": (with_layer(symbolic=[[1, 0, "os.system"]]), "the function 'os.system', which"),
+    "symbolic code": (
+        with_layer(symbolic=[[1, 0, "os.system"]]),
+        "the function 'os.system', which",
+    ),
     "symbolic list": (with_layer(symbolic=[[1, 0, []]]), r"uses the function \[\], which"),
-    "missing array": (lambda m, e: m["arrays"].pop("layers/0/mask") and e.pop("layers/0/mask.npy"),
-                      "array 'layers/0/mask' is missing"),
+    "missing array": (
+        lambda m, e: m["arrays"].pop("layers/0/mask") and e.pop("layers/0/mask.npy"),
+        "array 'layers/0/mask' is missing",
+    ),
     "missing entry": (lambda m, e: e.pop("layers/0/mask.npy"), "'layers/0/mask.npy' is missing"),
     "extra entry": (lambda m, e: e.update({"x.py": b""}), "'x.py' is not listed in manifest.json"),
     "path traversal": (lambda m, e: e.update({"../../x.npy": b""}), "'../../x.npy' is not listed"),
     "extra array": (with_sample("layers/2/coef"), "'layers/2/coef' does not belong to a network"),
     "listed traversal": (with_sample("sample/../x"), "'sample/../x' does not belong to a network"),
-    "checksum": (lambda m, e: e.update({"layers/0/coef.npy": e["layers/0/coef.npy"][:-8] + bytes(8)}),
-                 "array 'layers/0/coef' is damaged"),
+    "checksum": (
+        lambda m, e: e.update({"layers/0/coef.npy": e["layers/0/coef.npy"][:-8] + bytes(8)}),
+        "array 'layers/0/coef' is damaged",
+    ),
     "no record": (lambda m, e: m["arrays"].update({"sample/X": 5}), "'sample/X' must be an object"),
     "huge shape": (with_shape("sample/X", HUGE, HUGE), r"'sample/X' must have \d+ bytes, got 64"),
-    "huge and empty": (with_shape("sample/X", 0, HUGE, HUGE, HUGE), "impossible shape"),
+    "huge and empty": (with_shape("sample/X", 0, HUGE, HUGE, HUGE, n_bytes=0), "impossible shape"),
     "dimensions": (with_shape("sample/X", *[1] * 70), "'sample/X' has 70 dimensions"),
-    "negative shape": (with_array("sample/X", np.ones(2), shape=[-2]), "shape must be an integer >= 0"),
-    "other shape": (with_array("sample/X", np.ones((3, 7))), "'sample/X' is not what manifest.json"),
-    "fortran order": (with_array("sample/X", np.asfortranarray(np.ones((7, 3)))), "is not what manif"),
+    "negative shape": (
+        with_array("sample/X", np.ones(2), shape=[-2]),
+        "shape must be an integer >= 0",
+    ),
+    "other shape": (
+        with_array("sample/X", np.ones((3, 7))),
+        "'sample/X' is not what manifest.json",
+    ),
+    "fortran order": (
+        with_array("sample/X", np.asfortranarray(np.ones((7, 3)))),
+        "is not what manif",
+    ),
     "other kind": (with_array("sample/X", np.ones((7, 3), "i8")), "is not what manifest.json says"),
     "trailing bytes": (with_bytes("sample/X", npy(np.ones((7, 3))) + b"0"), "168 bytes, got 169"),
     "no npy": (with_bytes("sample/X", b"\x93NUMPZ"), "array 'sample/X' is not an .npy file"),
     "empty npy": (with_bytes("sample/X", b""), "array 'sample/X' is not an .npy file"),
-    "npy version": (with_bytes("sample/X", b"\x93NUMPY\x02\x00" + bytes(64)), r"version \(1, 0\), got"),
-    "long header": (with_bytes("sample/X", b"\x93NUMPY\x01\x00\xff\xff" + b"-" * 65535 + b"1"),
-                    "array 'sample/X' is not an .npy file"),
-    "deep header": (with_bytes("sample/X", b"\x93NUMPY\x01\x00\xf4\x01" + b"-" * 499 + b"1"),
-                    "array 'sample/X' is not an .npy file"),
-    "pickle": (with_bytes("sample/X", npy(np.array([print], object), allow_pickle=True)),
-               "'sample/X' is not what manifest.json says"),
-    "pickle, admitted": (with_bytes("sample/X", npy(np.array([print], object), allow_pickle=True),
-                                    dtype="|O", shape=[1]), r"dtype must be one of <f4, .* got '\|O'"),
-    "mask of twos": (with_bytes("layers/0/mask", npy(np.full((5, 3), 2, "u1")).replace(b"|u1", b"|b1")),
-                     "'layers/0/mask' must hold 0 and 1 only"),
-    "knots": (with_array("layers/0/knots", np.zeros((3, 9))), "knots' must be finite and ascending"),
-    "falling knots": (with_array("layers/0/knots", np.tile(np.arange(9.0)[::-1], (3, 1)).copy()),
-                      "knots' must be finite and ascending"),
-    "infinite knots": (with_array("layers/0/knots", np.tile([*range(8), np.inf], (3, 1))),
-                       "knots' must be finite and ascending"),
-    "nan scale": (with_array("buffers/input_scale", np.full(3, np.nan)), "input_scale' must be finite"),
-}  # fmt: skip
+    "npy version": (
+        with_bytes("sample/X", b"\x93NUMPY\x02\x00" + bytes(64)),
+        r"version \(1, 0\), got",
+    ),
+    "long header": (
+        with_bytes("sample/X", b"\x93NUMPY\x01\x00\xff\xff" + b"-" * 65535 + b"1"),
+        "array 'sample/X' is not an .npy file",
+    ),
+    "deep header": (
+        with_bytes("sample/X", b"\x93NUMPY\x01\x00\xf4\x01" + b"-" * 499 + b"1"),
+        "array 'sample/X' is not an .npy file",
+    ),
+    "pickle": (
+        with_bytes("sample/X", npy(np.array([print], object), allow_pickle=True)),
+        "'sample/X' is not what manifest.json says",
+    ),
+    "pickle, admitted": (
+        with_bytes(
+            "sample/X", npy(np.array([print], object), allow_pickle=True), dtype="|O", shape=[1]
+        ),
+        r"dtype must be one of <f4, .* got '\|O'",
+    ),
+    "mask of twos": (
+        with_bytes("layers/0/mask", npy(np.full((5, 3), 2, "u1")).replace(b"|u1", b"|b1")),
+        "'layers/0/mask' must hold 0 and 1 only",
+    ),
+    "knots": (
+        with_array("layers/0/knots", np.zeros((3, 9))),
+        "knots' must be finite and ascending",
+    ),
+    "falling knots": (
+        with_array("layers/0/knots", np.tile(np.arange(9.0)[::-1], (3, 1)).copy()),
+        "knots' must be finite and ascending",
+    ),
+    "wavy knots": (
+        with_array("layers/0/knots", np.tile([0.0, 2, 1, 3, 4, 5, 6, 7, 8], (3, 1))),
+        "knots' must be finite and ascending",
+    ),
+    "infinite knots": (
+        with_array("layers/0/knots", np.tile([*range(8), np.inf], (3, 1))),
+        "knots' must be finite and ascending",
+    ),
+    "nan scale": (
+        with_array("buffers/input_scale", np.full(3, np.nan)),
+        "input_scale' must be finite",
+    ),
+}
 
 
 class TestHostileFiles:
@@ -503,7 +577,7 @@ class TestHostileFiles:
             ('{"a":' * 70 + "1" + "}" * 70, "manifest.json is nested deeper than 64 levels"),
             ('{"format": "' + "[" * 100 + '"}', "not a kansym checkpoint"),
             ('{"format": "kansym", "version": ' + "9" * 5000 + "}", "manifest.json is not JSON"),
-            ('{"format": "kansym", "version": ' + "9" * 4000 + "}", "manifest.json: version must"),
+            ('{"format": "kansym", "version": ' + "9" * 4000 + "}", "its format version is 9999"),
             ('{"format": "kansym", "version": 1e999}', "version must be an integer"),
             ('{"format": "kansym", "version": 1}', "'arrays' must be of type dict, got None"),
         ],
@@ -511,11 +585,6 @@ class TestHostileFiles:
     def test_manifest_is_refused(self, saved, text, message):
         _, entries = read_parts(saved)
         write_parts(saved, text, entries)
-        if "9" * 4000 in str(text) and "9" * 5000 not in str(text):
-            message = "its format version is|version must"
-            with pytest.raises(CheckpointError, match=message):
-                load_network(saved)
-            return
         assert_refused(saved, message)
 
     def test_zip_bomb(self, saved):
@@ -582,22 +651,17 @@ class TestHostileFiles:
                 position = random_.choice([0, len(body) - 1500]) + random_.randrange(1500)
                 damaged[position] = random_.choice([0, 255, random_.randrange(256)])
             saved.write_bytes(seal(bytes(damaged)))
-            try:
+            with contextlib.suppress(CheckpointError):
                 load_network(saved)
-            except CheckpointError:
-                pass
 
     def test_random_text_in_the_manifest(self, saved):
         manifest, entries = read_parts(saved)
         text = json.dumps(manifest)
+        texts = ["", "0", "-1", "null", "[", "]", '"', "1e99", "{}", "true", "9" * 30]
         random_ = random.Random(2)
-        for _ in range(300):
+        for _ in range(150):
             position, length = random_.randrange(len(text)), random_.randrange(4)
-            new = random_.choice(
-                ["", "0", "-1", "null", "[", "]", '"', "1e99", "{}", "true", "9" * 30]
-            )
+            new = random_.choice(texts)
             write_parts(saved, text[:position] + new + text[position + length :], entries)
-            try:
+            with contextlib.suppress(CheckpointError):
                 load_network(saved)
-            except CheckpointError:
-                pass

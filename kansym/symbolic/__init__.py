@@ -1,10 +1,9 @@
 """From splines to names to a formula."""
 
-from kansym.symbolic.auto import AutoStep, auto_symbolic
+from kansym.symbolic.auto import AutoStep, auto_symbolic, network_score
 from kansym.symbolic.fix import fix_symbolic, unfix_symbolic
 from kansym.symbolic.formula import Formula, network_formula
-
-# from kansym.symbolic.snap import snap_formula
+from kansym.symbolic.snap import snap_formula
 from kansym.symbolic.suggest import Candidate, check_edge, suggest
 
 __all__ = [
@@ -15,7 +14,8 @@ __all__ = [
     "check_edge",
     "fix_symbolic",
     "network_formula",
-    #    "snap_formula",
+    "network_score",
+    "snap_formula",
     "suggest",
     "unfix_symbolic",
 ]

@@ -90,11 +90,17 @@ def _name_surest(
             "give a larger lib, for instance one with 'x'"
         )
     surest = max(table, key=lambda edge: table[edge][0].r2)
-    best = table[surest][0].score
-    rivals = [c for c in table[surest] if c.score <= best + MARGIN][:BEAM]
-    if y is None:
-        rivals = rivals[:1]
+    rivals = _rivals(table[surest])[: BEAM if y is not None else 1]
     return [_named(state, surest, candidate, X, y) for candidate in rivals]
+
+
+def _rivals(candidates: Sequence[Candidate]) -> list[Candidate]:
+    """Candidates close to the best, one of each family: sin and cos can do exactly the same."""
+    families: dict[str, Candidate] = {}
+    for candidate in candidates:
+        if candidate.score <= candidates[0].score + MARGIN:
+            families.setdefault(get_function(candidate.name).family, candidate)
+    return list(families.values())
 
 
 def _named(state: _State, edge: Edge, candidate: Candidate, X: Tensor, y: Tensor | None) -> _State:

@@ -27,7 +27,6 @@ from kansym.network import Network
 from kansym.symbolic import names as naming
 from kansym.symbolic.suggest import numeric_edges
 
-
 Expr = Any
 """A SymPy expression. SymPy's own annotations call sums and products of them Basic."""
 
@@ -214,6 +213,20 @@ def _leading(u: Any) -> float:
     return float(first.as_coeff_Mul()[0])
 
 
+def _divided(u: Any, scale: float) -> Any:
+    """u / scale, where |scale| is that of the leading term: its coefficient becomes exactly +-1.
+    Left at 1 + 2e-16 it would be a second name for a constant outside."""
+    terms = []
+    for term in sympy.Add.make_args(u):
+        number, rest = term.as_coeff_Mul()
+        terms.append(_number(_near_unit(float(number) / scale)) * rest)
+    return sympy.Add(*terms)
+
+
+def _near_unit(value: float) -> float:
+    return math.copysign(1.0, value) if abs(abs(value) - 1) < 4e-16 else value
+
+
 def _odd_or_even(f: SymbolicFunction, u: Any) -> Normal:
     """f(-u) = sign f(u) + shift, found from two values of f inside the domain."""
     if _leading(u) > 0:
@@ -231,24 +244,24 @@ def _power(exponent: Any) -> Callable[[SymbolicFunction, Any], Normal]:
         scale = _leading(u)
         if not f.has_parity:
             scale = abs(scale)
-        return scale ** float(exponent), f.sympy(_linear(1 / scale, u, 0.0)), 0.0
+        return scale ** float(exponent), f.sympy(_divided(u, scale)), 0.0
 
     return normal
 
 
 def _log(f: SymbolicFunction, u: Any) -> Normal:
     scale = abs(_leading(u))
-    return 1.0, f.sympy(_linear(1 / scale, u, 0.0)), math.log(scale)
+    return 1.0, f.sympy(_divided(u, scale)), math.log(scale)
 
 
 def _abs(f: SymbolicFunction, u: Any) -> Normal:
     scale = _leading(u)
-    return abs(scale), f.sympy(_linear(1 / scale, u, 0.0)), 0.0
+    return abs(scale), f.sympy(_divided(u, scale)), 0.0
 
 
 def _sign(f: SymbolicFunction, u: Any) -> Normal:
     scale = _leading(u)
-    return math.copysign(1.0, scale), f.sympy(_linear(1 / scale, u, 0.0)), 0.0
+    return math.copysign(1.0, scale), f.sympy(_divided(u, scale)), 0.0
 
 
 def _exp(f: SymbolicFunction, u: Any) -> Normal:

@@ -79,6 +79,7 @@ def _snap(
         else:
             fit, exact = better
             snapped.append((value, exact.form))
+            refused.clear()  # with one constant less the others are better known
     decimals = {p: _float(v) for p, v in zip(fit.parameters, fit.values, strict=True)}
     return fit.template.xreplace(decimals), snapped
 

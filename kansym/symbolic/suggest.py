@@ -99,7 +99,8 @@ def suggest(
             for n, f in enumerate(library)
             if math.isfinite(float(fits.r2[e, n]))
         ]
-        table[place] = sorted(candidates, key=lambda candidate: candidate.score)
+        # Equally good: sin and cos, say. The one with the smaller phase reads more easily.
+        table[place] = sorted(candidates, key=lambda c: (round(c.score, 6), abs(c.b)))
     return table
 
 

@@ -1,0 +1,224 @@
+"""The whole way in one call: train, sparsify, prune, merge, refine, name, snap.
+
+Each width is taken through all stages; the formula with the lowest
+
+    log2 (relative RMSE, on the test part if there is one) + complexity of the named edges
+
+is kept, and the search ends early when one fits to rounding.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor
+
+from kansym.datasets import Dataset, as_dataset
+from kansym.errors import EmptyNetworkError
+from kansym.model import KAN
+from kansym.network import parse_width
+from kansym.symbolic import AutoStep, Formula, network_score
+
+Width = Sequence[int | Sequence[int]]
+T = TypeVar("T")
+Report = Callable[[str], None]
+
+EXACT_RMSE = 1e-9  # relative to the spread of y; a formula this good needs no rival
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a network is trained and cut down; see `KAN` and `KAN.fit`."""
+
+    grid: int = 5
+    k: int = 3
+    steps: int = 50
+    lamb: float = 1e-3
+    node_th: float = 1e-2
+    edge_th: float = 1e-2
+    refined_grid: int = 10
+
+
+@dataclass(frozen=True)
+class FormulaResult:
+    """What `find_formula` found.
+
+    model: every active edge named. spline_model: the same structure before naming.
+    formula: constants snapped where the data bear it out. decimal_formula: equal to the model.
+    r2, rmse: of `formula` on the rows named by `tested_on` ("test" or "train"), one number per
+    output; spline_rmse: of the spline model there. seconds: per stage, summed over all widths.
+    """
+
+    model: KAN
+    spline_model: KAN
+    formula: Formula
+    decimal_formula: Formula
+    steps: tuple[AutoStep, ...]
+    width: Width
+    r2: tuple[float, ...]
+    rmse: tuple[float, ...]
+    spline_rmse: tuple[float, ...]
+    tested_on: str
+    seconds: dict[str, float] = field(repr=False)
+
+
+def find_formula(
+    dataset: Any,
+    width: Width | None = None,
+    *,
+    lib: Iterable[str] | None = None,
+    recipe: Recipe | None = None,
+    seed: int = 0,
+    max_time: float | None = None,
+    progress: bool = True,
+    report: Report | None = None,
+) -> FormulaResult:
+    """A formula for a data set.
+
+    dataset: as for `KAN.fit`. width: of the network; by default no hidden row, then a row of 5 sum
+    nodes, then one of 2 sum and 2 product nodes, as far as the data determine them.
+    lib: names of the functions to use. max_time: seconds; no width is begun after that, and fits
+    end early. progress: show a bar while training. report: called with a line about each stage.
+
+    Raises ValueError for bad data or arguments; EmptyNetworkError when nothing in X explains y.
+    """
+    recipe = recipe or Recipe()
+    data = as_dataset(dataset)
+    library = None if lib is None else list(lib)
+    clock = _Clock(max_time, report)
+    best: tuple[float, FormulaResult] | None = None
+    failure: EmptyNetworkError | None = None
+    for shape in default_widths(data, recipe) if width is None else [width]:
+        if best is not None and clock.left() <= 0:
+            break
+        try:
+            splines = _sparse_model(data, shape, recipe, seed, progress, clock)
+        except EmptyNetworkError as error:
+            failure = error
+            continue
+        result = _named(splines, data, shape, library, clock)
+        score = network_score(result.model, *_judged(data)[1:])
+        if best is None or score < best[0]:
+            best = score, result
+        if all(1 - r2 <= EXACT_RMSE**2 for r2 in result.r2):
+            break
+    if best is None:
+        assert failure is not None
+        raise failure
+    return best[1]
+
+
+def default_widths(data: Dataset, recipe: Recipe) -> list[Width]:
+    """Shapes from small to large. One with more coefficients than there are data values is left
+    out, unless it is the first."""
+    n_in, n_out = data.X.shape[1], data.y.shape[1]
+    shapes: list[Width] = [[n_in, n_out], [n_in, 5, n_out], [n_in, [2, 2], n_out]]
+    affordable = [shape for shape in shapes if _n_coefficients(shape, recipe) <= data.y.numel()]
+    return affordable or shapes[:1]
+
+
+def _n_coefficients(width: Width, recipe: Recipe) -> int:
+    rows = parse_width(width)
+    pairs = pairwise(rows)
+    n_edges = sum(before.total * (after.n_sum + 2 * after.n_product) for before, after in pairs)
+    return n_edges * (recipe.grid + recipe.k + 1)
+
+
+class _Clock:
+    """Seconds per stage, and what is left of the budget."""
+
+    def __init__(self, max_time: float | None, report: Report | None):
+        if max_time is not None and not max_time > 0:
+            raise ValueError(f"max_time must be > 0 seconds, got {max_time!r}")
+        self.started = time.perf_counter()
+        self.max_time, self.report = max_time, report
+        self.seconds: dict[str, float] = {}
+
+    def left(self) -> float:
+        spent = time.perf_counter() - self.started
+        return math.inf if self.max_time is None else self.max_time - spent
+
+    def budget(self) -> float | None:
+        """max_time for a fit: what is left, but always enough for a first step."""
+        return None if self.max_time is None else max(self.left(), 0.1)
+
+    def stage(self, name: str, detail: str, action: Callable[[], T]) -> T:
+        start = time.perf_counter()
+        result = action()
+        spent = time.perf_counter() - start
+        self.seconds[name] = self.seconds.get(name, 0.0) + spent
+        if self.report is not None:
+            self.report(f"{name} {detail}".strip() + f": {spent:.1f} s")
+        return result
+
+
+def _sparse_model(
+    data: Dataset, width: Width, recipe: Recipe, seed: int, progress: bool, clock: _Clock
+) -> KAN:
+    """Train with the penalty, cut the structure out, and train that to the end on a finer grid."""
+    model = KAN(width, recipe.grid, recipe.k, seed=seed)
+
+    def sparsify() -> None:
+        model.fit(
+            data, steps=recipe.steps, lamb=recipe.lamb, progress=progress, max_time=clock.budget()
+        )
+
+    def refit() -> KAN:
+        coarse = model.prune(recipe.node_th, recipe.edge_th).merge()
+        coarse.fit(data, opt="LM", steps=50, progress=False, max_time=clock.budget())
+        n_coefficients = coarse.n_active_edges * (recipe.refined_grid + recipe.k + 1)
+        if n_coefficients > data.y.numel() or recipe.refined_grid <= recipe.grid:
+            return coarse
+        fine = coarse.refine(recipe.refined_grid)
+        fine.fit(
+            data, opt="LM", steps=50, update_grid=False, progress=False, max_time=clock.budget()
+        )
+        return min(coarse, fine, key=lambda candidate: sum(_rmse(candidate, data)))
+
+    clock.stage("train", f"width {list(width)}", sparsify)
+    return clock.stage("prune and refit", "", refit)
+
+
+def _named(
+    splines: KAN, data: Dataset, width: Width, library: list[str] | None, clock: _Clock
+) -> FormulaResult:
+    model = splines.copy()
+    steps = clock.stage("name", "", lambda: model.auto_symbolic(library, clock.budget()))
+    decimal = model.symbolic_formula()
+    formula = clock.stage("snap", "", lambda: model.symbolic_formula(snap=True))
+    where, X, y = _judged(data)
+    error = torch.as_tensor(formula.evaluate(X)) - y
+    variance = y.var(0, correction=0)
+    r2 = 1 - (error**2).mean(0) / torch.where(variance > 0, variance, 1.0)
+    return FormulaResult(
+        model=model,
+        spline_model=splines,
+        formula=formula,
+        decimal_formula=decimal,
+        steps=steps,
+        width=width,
+        r2=tuple(r2.tolist()),
+        rmse=tuple((error**2).mean(0).sqrt().tolist()),
+        spline_rmse=_rmse(splines, data),
+        tested_on=where,
+        seconds=clock.seconds,
+    )
+
+
+def _judged(data: Dataset) -> tuple[str, Tensor, Tensor]:
+    """The rows to judge by: the test part if there is one."""
+    if data.X_test is None or data.y_test is None:
+        return "train", data.X, data.y
+    return "test", data.X_test, data.y_test
+
+
+@torch.no_grad()
+def _rmse(model: KAN, data: Dataset) -> tuple[float, ...]:
+    _, X, y = _judged(data)
+    return tuple(((model(X) - y) ** 2).mean(0).sqrt().tolist())
