@@ -146,7 +146,7 @@ def show(model: Path, plot: Path | None) -> None:
         kan = load(model)
         click.echo(_model_text(kan))
         if plot is not None:
-            kan.plot().figure.savefig(plot)
+            _save_picture(kan, plot)
 
 
 @main.command()
@@ -217,11 +217,16 @@ def _write_results(result: FormulaResult, dataset: Dataset, out: Path) -> None:
     (out / "formula.txt").write_text(f"{result.formula}\n", encoding="utf-8")
     (out / "formula.tex").write_text(f"{result.formula.latex()}\n", encoding="utf-8")
     (out / "summary.json").write_text(_summary_json(result, dataset), encoding="utf-8")
-    figure = result.model.plot().figure
-    figure.savefig(out / "network.svg")
-    figure.savefig(out / "network.png", dpi=200)
+    _save_picture(result.model, out / "network.svg")
+    _save_picture(result.model, out / "network.png")
     result.model.save(out / "model.kansym", sample=True)
     click.echo(f"  written to {out}{'' if str(out).endswith('/') else '/'}", err=True)
+
+
+def _save_picture(kan: KAN, path: Path) -> None:
+    figure = kan.plot().get_figure(root=True)
+    assert figure is not None
+    figure.savefig(path, dpi=200)
 
 
 def _summary_json(result: FormulaResult, dataset: Dataset) -> str:

@@ -102,8 +102,8 @@ def _fold(x: Tensor, shape: EdgeShape) -> tuple[Tensor, Tensor]:
 
 
 def _clip(x: Tensor, low: Tensor, high: Tensor) -> Tensor:
-    # Not torch.clamp or maximum: at a tie they pass on half of the gradient, and the ends of an
-    # adaptive grid are sample points.
+    # Not torch.maximum: at a tie it passes on half of the gradient, and the ends of an adaptive
+    # grid are sample points.
     return torch.where(x < low, low, torch.where(x > high, high, x))
 
 

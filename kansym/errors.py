@@ -7,6 +7,7 @@ has a class of its own. Every message names the argument, the rule, what came an
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Iterable, Sequence
 
 
@@ -65,3 +66,10 @@ def check_positive_int(argument: str, value: object, minimum: int = 1) -> int:
     if number < minimum:
         raise ValueError(f"{argument} must be an integer >= {minimum}, got {number}")
     return number
+
+
+def is_number(value: object) -> bool:
+    """Whether `value` is a finite real number (and not a bool)."""
+    if isinstance(value, bool) or not hasattr(value, "__float__"):
+        return False
+    return math.isfinite(float(value))  # pyright: ignore[reportArgumentType]

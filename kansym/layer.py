@@ -7,10 +7,11 @@ or numeric (base plus spline, see `edge`). It is evaluated only as what it is; t
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from kansym import bspline, edge
@@ -19,6 +20,9 @@ from kansym.functions import SymbolicFunction, get_function
 # Spline coefficients start as noise of this size: near zero, as in the paper, yet not equal, so
 # that the edges of a node can take different roads.
 SPLINE_NOISE = 0.1
+
+
+FeatureMap = Callable[[Tensor, edge.EdgeShape], Tensor]
 
 
 class SymbolicGroup(NamedTuple):
@@ -121,36 +125,44 @@ class KANLayer(nn.Module):
     def forward(self, x: Float[Tensor, "batch in"]) -> Float[Tensor, "batch out"]:
         """Sum of the edges that end in each output."""
         total = x.new_zeros(self.n_out, x.shape[0])
-        used = self.is_numeric.any(0)
-        if bool(used.any()):
-            shape, weights = self.shape, self.weights
-            if not bool(used.all()):  # columns without splines are not even looked at
-                shape, weights = shape._replace(knots=self.knots[used]), weights[:, used]
-                values = edge.features(x[:, used], shape)
-            else:
-                values = edge.features(x, shape)
-            total = weights.flatten(1) @ values.flatten(0, 1)
+        used = self._spline_columns()
+        if len(used):
+            values = edge.features(x[:, used], self._shape_of(used))
+            total = self.weights[:, used].flatten(1) @ values.flatten(0, 1)
         for group in self.symbolic_groups():
             total = total.index_add(0, group.out_index, self._symbolic_values(x, group).T)
         return total.T
 
     def edges(self, x: Float[Tensor, "batch in"]) -> Float[Tensor, "batch out in"]:
         """Every edge on its own; zero where an edge is off."""
-        values = torch.einsum("oif,ifn->noi", self.weights, edge.features(x, self.shape))
-        return self._with_symbolic(values, x, self._symbolic_values)
+        return self._expanded(x, edge.features, self._symbolic_values)
 
     def edge_slopes(self, x: Float[Tensor, "batch in"]) -> Float[Tensor, "batch out in"]:
         """d phi / dx of every edge."""
-        values = torch.einsum("oif,ifn->noi", self.weights, edge.slopes(x, self.shape))
-        return self._with_symbolic(values, x, self._symbolic_slopes)
+        return self._expanded(x, edge.slopes, self._symbolic_slopes)
 
-    def _with_symbolic(self, values: Tensor, x: Tensor, evaluate: Any) -> Tensor:
+    def _expanded(
+        self, x: Tensor, numeric: FeatureMap, symbolic: Callable[[Tensor, SymbolicGroup], Tensor]
+    ) -> Float[Tensor, "batch out in"]:
+        values = x.new_zeros(len(x), self.n_out, self.n_in)
+        used = self._spline_columns()
+        if len(used):
+            features = numeric(x[:, used], self._shape_of(used))
+            splines = torch.einsum("oif,ifn->noi", self.weights[:, used], features)
+            values = values.index_copy(2, used, splines)
+        rows = torch.arange(len(x), device=x.device)[:, None]
         for group in self.symbolic_groups():
-            at = (slice(None), group.out_index, group.in_index)
-            values = values.index_put(
-                (torch.arange(len(x), device=x.device)[:, None], *at[1:]), evaluate(x, group)
-            )
+            place = (rows, group.out_index, group.in_index)
+            values = values.index_put(place, symbolic(x, group))
         return values
+
+    def _spline_columns(self) -> Int[Tensor, " used"]:
+        """Inputs with a numeric edge. The others are never put through a spline: they may hold
+        anything, and 0 * nan is nan."""
+        return torch.nonzero(self.is_numeric.any(0)).flatten()
+
+    def _shape_of(self, columns: Tensor) -> edge.EdgeShape:
+        return self.shape._replace(knots=self.knots[columns])
 
     def _symbolic_values(self, x: Tensor, group: SymbolicGroup) -> Float[Tensor, "batch group"]:
         a, b, c, d = self.affine[group.out_index, group.in_index].T
@@ -181,15 +193,15 @@ class KANLayer(nn.Module):
         """
         knots = bspline.extend(breaks.to(self.knots), self.k)
         points = bspline.sites(knots, self.k, 4 * (self.k + 1))
-        old = edge.features(points, self.shape)[:, :-1]
-        base_part = torch.cat([self.coef, torch.zeros_like(self.base_weight)[..., None]], 2)
-        values = torch.einsum("oif,ifn->noi", base_part[..., :-1], old)
+        old = edge.features(points, self.shape)[:, :-1]  # the spline part alone
+        values = torch.einsum("oif,ifn->noi", self.coef, old)
         self.coef = nn.Parameter(bspline.fit_coefficients(points, values, knots, self.k))
         self.knots = knots
 
     @torch.no_grad()
     def add_constant(self, j: int, i: int, value: float) -> None:
-        """Add a constant to an active edge: exact, since the basis sums to one."""
+        """Add a constant to an active edge: exact wherever the spline does not fade out, since the
+        basis sums to one."""
         if (j, i) in self.symbolic:
             self.affine[j, i, 3] += value
         else:

@@ -18,7 +18,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from kansym import edge
-from kansym.errors import check_choice, check_positive_int
+from kansym.errors import check_choice, check_positive_int, is_number
 from kansym.layer import KANLayer
 
 
@@ -73,19 +73,17 @@ class Network(nn.Module):
         super().__init__()
         self.width = parse_width(width)
         self.mult_arity = check_positive_int("mult_arity", mult_arity, 2)
-        check_positive_int("grid", grid)
-        check_positive_int("k", k)
+        grid = check_positive_int("grid", grid)
+        k = check_positive_int("k", k)
         check_choice("base", base, edge.BASES)
         check_choice("outside", outside, edge.OUTSIDE_RULES)
-        low, high = (float(end) for end in grid_range)
-        if not low < high:
-            raise ValueError(f"grid_range must be (low, high) with low < high, got {grid_range!r}")
-        if not 0 <= grid_eps <= 1:
-            raise ValueError(f"grid_eps must be in [0, 1], got {grid_eps!r}")
-        if not dtype.is_floating_point:
-            raise ValueError(f"dtype must be a floating-point type, got {dtype}")
+        low, high = _parse_range(grid_range)
+        if not is_number(grid_eps) or not 0 <= grid_eps <= 1:
+            raise ValueError(f"grid_eps must be a number in [0, 1], got {grid_eps!r}")
+        if dtype not in (torch.float32, torch.float64):
+            raise ValueError(f"dtype must be torch.float32 or torch.float64, got {dtype!r}")
         self.grid_eps = float(grid_eps)
-        generator = torch.Generator().manual_seed(seed)
+        generator = torch.Generator().manual_seed(check_positive_int("seed", seed, 0))
         self.layers = nn.ModuleList(
             KANLayer(
                 before.total,
@@ -200,8 +198,18 @@ class Network(nn.Module):
         return new
 
 
+def _parse_range(ends: Sequence[float]) -> tuple[float, float]:
+    if isinstance(ends, Sequence) and len(ends) == 2 and all(is_number(end) for end in ends):
+        low, high = float(ends[0]), float(ends[1])
+        if low < high:
+            return low, high
+    raise ValueError(f"grid_range must be (low, high), finite, with low < high, got {ends!r}")
+
+
 def parse_width(width: Sequence[int | Sequence[int]]) -> tuple[Nodes, ...]:
     """[2, [3, 1], 1] as rows of (sum, product) nodes; ValueError when a row makes no sense."""
+    if hasattr(width, "tolist"):  # a NumPy array
+        width = width.tolist()  # pyright: ignore[reportAttributeAccessIssue]
     if isinstance(width, (str, bytes)) or not isinstance(width, Sequence) or len(width) < 2:
         raise ValueError(f"width must list at least an input and an output row, got {width!r}")
     rows = []

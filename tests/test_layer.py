@@ -104,7 +104,6 @@ def test_a_column_nobody_uses_may_hold_anything(hole, generator):
     assert torch.autograd.grad(layer(x).sum(), layer.coef, allow_unused=True)[0] is None
 
 
-@pytest.mark.xfail(strict=True, reason="edges and edge_slopes look at columns that are off")
 @pytest.mark.parametrize("evaluate", ["edges", "edge_slopes"])
 def test_edges_of_a_column_nobody_uses_are_zero(evaluate, generator):
     layer, x = make_mixed_layer(generator), make_sample(generator)

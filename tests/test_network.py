@@ -304,7 +304,6 @@ def test_with_layers_leaves_the_original_alone(generator):
     assert torch.equal(network(x), before)
 
 
-@pytest.mark.xfail(strict=True, reason="layer.edges looks at columns that are off")
 def test_the_trace_ignores_a_column_nobody_uses(generator):
     network, x = Network([N_IN, 4, N_OUT]), make_sample(generator)
     network.kan_layers[0].mask[:, 1] = False

@@ -51,9 +51,13 @@ def check_names(names: Sequence[str], count: int, argument: str = "names") -> li
     return list(names)
 
 
+# A letter or Greek name, with a short subscript: what reads as a mathematical symbol.
+_SYMBOL_LIKE = re.compile(r"([A-Za-z]|[A-Za-z][a-z]{1,6})\d{0,3}(_[A-Za-z0-9]{1,4})?")
+
+
 def latex_name(name: str) -> str:
-    """A name for maths mode: identifiers as SymPy prints them (alpha, x_1), others upright."""
-    if _IDENTIFIER.fullmatch(name):
+    """A name for maths mode: alpha and x_1 as SymPy prints them, words upright and escaped."""
+    if _SYMBOL_LIKE.fullmatch(name):
         return sympy.latex(sympy.Symbol(name))
     printable = "".join(ch if ch.isprintable() else " " for ch in name)
     escaped = "".join(_LATEX.get(ch, ch) for ch in printable).replace(" ", r"\ ")
