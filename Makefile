@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.stamp
 
-.PHONY: demo test test-slow lint format bench clean
+.PHONY: demo test test-slow lint format clean bench-hello
 
 demo: $(STAMP)
 	$(BIN)/kansym demo --out demo-out
@@ -30,4 +30,13 @@ $(STAMP): pyproject.toml constraints.txt Makefile
 	touch $(STAMP)
 
 clean:
-	rm -rf $(VENV) demo-out build dist
+	rm -rf $(VENV) .venv-bench demo-out build dist
+
+# Peers live in an environment of their own.
+.venv-bench/.stamp: benchmarks/requirements.txt pyproject.toml constraints.txt
+	test -x .venv-bench/bin/python || $(PYTHON) -m venv .venv-bench
+	.venv-bench/bin/python -m pip install --quiet -c constraints.txt -e . -r benchmarks/requirements.txt
+	touch $@
+
+bench-hello: .venv-bench/.stamp
+	.venv-bench/bin/python benchmarks/hello_world.py --out benchmarks/results/hello_world

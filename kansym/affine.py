@@ -7,7 +7,8 @@ so only (a, b) is searched:
 2. A grid of (a, b) for each function, made from its invariance and kept only where the whole range
    lies inside its domain: a singularity may be close to the data, never among them.
 3. From the best grid point of each of a few regions, damped Gauss-Newton in float64 on a thinned
-   sample; the winner goes on over the whole sample until it moves no more.
+   sample; the winner goes on over the whole sample, and the functions that fit a curve best until
+   they move no more.
 
 All curves, functions and starts advance together; a function costs two calls per iteration.
 """
@@ -23,21 +24,24 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from kansym.functions import SymbolicFunction
+from kansym.functions import REAL_LINE, SymbolicFunction
 
 COARSE_POINTS = 64
 POLISH_POINTS = 160
-N_STARTS = 4
-COARSE_ITERATIONS = 25
-FINAL_ITERATIONS = 40
+N_STARTS = 8  # of 200 random pieces of a Bessel function, 4 starts lost 15, 8 lose 4
+COARSE_ITERATIONS = 12
+FINE_ITERATIONS = 12
+LAST_ITERATIONS = 40
+N_FINALISTS = 5  # functions per curve that are polished to the last digit
 CHUNK = 2_000_000  # values held at once while the grid is searched
 
 
 class AffineFits(NamedTuple):
     """Best constants of every (curve, function) pair.
 
-    affine[e, f] = (a, b, c, d) in the units of x and y; r2[e, f] is their coefficient of
-    determination, -inf where the function's domain cannot hold the range of x.
+    affine[e, f] = (a, b, c, d) in the units of x and y; r2[e, f] is the coefficient of
+    determination that these constants give, -inf where the function's domain cannot hold the range
+    of x.
     """
 
     affine: Float[Tensor, "edges functions 4"]
@@ -50,41 +54,58 @@ def fit_affine(
     y: Float[Tensor, "edges n"],
     functions: Sequence[SymbolicFunction],
 ) -> AffineFits:
-    """Fit every function to every curve. A constant curve has r2 = 0 and c = 0."""
-    x, y = x.double(), y.double()
-    low, high = x.amin(1), x.amax(1)
+    """Fit every function to every curve. A constant curve has r2 = 1 and c = 0."""
+    rounding = torch.finfo(x.dtype).eps
+    order = x.argsort(1)
+    x, y = x.gather(1, order).double(), y.gather(1, order).double()
+    low, high = x[:, 0], x[:, -1]
     half = torch.where(high > low, (high - low) / 2, 1.0)
     mid = (high + low) / 2
     z = (x - mid[:, None]) / half[:, None]
-    order = z.argsort(1)
-    z, y = z.gather(1, order), y.gather(1, order)
-    spread = y.std(1, correction=0)
-    unit = torch.where(spread > 0, spread, 1.0)
-    target = (y - y.mean(1, keepdim=True)) / unit[:, None]
+    mean, spread = y.mean(1), y.std(1, correction=0)
+    varies = spread > 8 * rounding * y.abs().amax(1)
+    unit = torch.where(varies, spread, 1.0)
+    target = torch.where(varies[:, None], (y - mean[:, None]) / unit[:, None], 0.0)
+    # What rounding in data units may do to a x + b must not carry a row out of the domain.
+    reach = 1 + 8 * rounding * (1 + mid.abs() / half)
 
-    starts = [_starts(_thin(z, COARSE_POINTS), _thin(target, COARSE_POINTS), f) for f in functions]
-    problem = _Problem(_thin(z, POLISH_POINTS), _thin(target, POLISH_POINTS), functions)
+    coarse = _thin(z, COARSE_POINTS), _thin(target, COARSE_POINTS)
+    starts = [_jumps(z, target) if f.name == "sign" else _starts(*coarse, f) for f in functions]
+    problem = _Problem(_thin(z, POLISH_POINTS), _thin(target, POLISH_POINTS), functions, reach)
     ab = torch.stack(starts, 1)  # [edges, functions, starts, 2]
     ab, loss = _descend(problem, ab, COARSE_ITERATIONS)
     winner = loss.argmin(2, keepdim=True)
     ab = ab.gather(2, winner[..., None].expand(-1, -1, -1, 2))
-    problem = _Problem(z, target, functions)
-    ab, loss = _descend(problem, ab, FINAL_ITERATIONS)
+    problem = _Problem(z, target, functions, reach)
+    ab, loss = _descend(problem, ab, FINE_ITERATIONS)
+    last = loss[:, :, 0].topk(min(N_FINALISTS, len(functions)), 1, largest=False).indices.unique()
+    finalists = _Problem(z, target, [functions[n] for n in last.tolist()], reach)
+    ab[:, last], loss[:, last] = _descend(finalists, ab[:, last], LAST_ITERATIONS)
     cd = problem.project(problem.values(ab))[1]
-    return _in_data_units(ab[:, :, 0], cd[:, :, 0], loss[:, :, 0], mid, half, y.mean(1), unit)
-
-
-def _in_data_units(
-    ab: Tensor, cd: Tensor, loss: Tensor, mid: Tensor, half: Tensor, mean: Tensor, unit: Tensor
-) -> AffineFits:
-    a = ab[..., 0] / half[:, None]
-    b = ab[..., 1] - a * mid[:, None]
-    c = cd[..., 0] * unit[:, None]
-    d = cd[..., 1] * unit[:, None] + mean[:, None]
-    r2 = torch.where(torch.isfinite(loss), 1 - loss, -math.inf)
+    a = ab[:, :, 0, 0] / half[:, None]
+    b = ab[:, :, 0, 1] - a * mid[:, None]
+    c = cd[:, :, 0, 0] * unit[:, None]
+    d = cd[:, :, 0, 1] * unit[:, None] + mean[:, None]
     affine = torch.stack([a, b, c, d], 2)
-    hopeless = torch.tensor([1.0, 0.0, 0.0, math.nan], dtype=affine.dtype, device=affine.device)
-    return AffineFits(torch.where(torch.isfinite(loss)[..., None], affine, hopeless), r2)
+    misfit = _misfit(x, y, affine, functions) / torch.where(varies, spread**2, math.inf)[:, None]
+    is_real = torch.isfinite(loss[:, :, 0]) & torch.isfinite(misfit)
+    hopeless = affine.new_tensor([1.0, 0.0, 0.0, math.nan])
+    return AffineFits(
+        torch.where(is_real[..., None], affine, hopeless),
+        torch.where(is_real, 1 - misfit, -math.inf),
+    )
+
+
+def _misfit(
+    x: Tensor, y: Tensor, affine: Tensor, functions: Sequence[SymbolicFunction]
+) -> Float[Tensor, "edges functions"]:
+    """Mean squared error in data units: of nearly flat pieces of f with huge c it is larger than
+    that of the fit, which needs no c and d of limited precision."""
+    errors = []
+    for n, f in enumerate(functions):
+        a, b, c, d = affine[:, n, :, None].unbind(1)
+        errors.append(((c * f.torch(a * x + b) + d - y) ** 2).mean(1))
+    return torch.stack(errors, 1)
 
 
 def _thin(values: Tensor, count: int) -> Tensor:
@@ -98,7 +119,10 @@ def _thin(values: Tensor, count: int) -> Tensor:
 class _Problem:
     """Curves against functions; (a, b) has shape [edges, functions, starts, 2] throughout."""
 
-    def __init__(self, z: Tensor, target: Tensor, functions: Sequence[SymbolicFunction]):
+    def __init__(
+        self, z: Tensor, target: Tensor, functions: Sequence[SymbolicFunction], reach: Tensor
+    ):
+        self.reach = reach[:, None, None]
         self.z, self.target, self.functions = z[:, None, None], target[:, None, None], functions
         self.total = (target**2).mean(1)[:, None, None]
         free = [
@@ -125,8 +149,8 @@ class _Problem:
         mean = values.mean(-1, keepdim=True)
         centred = values - mean
         size = (centred**2).mean(-1)
-        # A curve that is flat to rounding has no slope to speak of.
-        usable = size > 1e-28 * (mean[..., 0] ** 2 + size)
+        # Of a curve that is flat to nine digits only rounding could be fitted.
+        usable = size > 1e-18 * (mean[..., 0] ** 2 + size)
         c = (centred * self.target).mean(-1) / torch.where(usable, size, 1.0)
         c = torch.where(usable, c, 0.0)
         target_mean = self.target.mean(-1)
@@ -135,10 +159,14 @@ class _Problem:
         return error, torch.stack([c, target_mean - c * mean[..., 0]], -1)
 
     def is_admissible(self, ab: Tensor) -> Bool[Tensor, "edges functions starts"]:
+        """Whether the whole range [b - |a|, b + |a|] of a z + b lies in the function's domain."""
         a, b = ab[..., 0], ab[..., 1]
-        low, high = b - a.abs(), b + a.abs()
-        inside = [f.domain.contains(low[:, i], high[:, i]) for i, f in enumerate(self.functions)]
-        return torch.stack(inside, 1) & torch.isfinite(a) & torch.isfinite(b)
+        low, high = b - a.abs() * self.reach, b + a.abs() * self.reach
+        inside = torch.isfinite(a) & torch.isfinite(b)
+        for n, f in enumerate(self.functions):
+            if f.domain != REAL_LINE:
+                inside[:, n] &= f.domain.contains(low[:, n], high[:, n])
+        return inside
 
 
 def _descend(problem: _Problem, ab: Tensor, iterations: int) -> tuple[Tensor, Tensor]:
@@ -198,7 +226,7 @@ def _starts(z: Tensor, target: Tensor, f: SymbolicFunction) -> Float[Tensor, "ed
     rows = max(1, CHUNK // (z.shape[0] * z.shape[1]))
     errors = []
     for part in grid.split(rows):
-        problem = _Problem(z, target, [f])
+        problem = _Problem(z, target, [f], z.new_ones(len(z)))
         ab = part.expand(len(z), 1, -1, -1)
         errors.append(problem.project(problem.values(ab))[0][:, 0])
     error = torch.cat(errors, 1)
@@ -207,6 +235,18 @@ def _starts(z: Tensor, target: Tensor, f: SymbolicFunction) -> Float[Tensor, "ed
     ]
     best += [best[-1]] * (N_STARTS - len(best))
     return grid[torch.stack(best, 1)]
+
+
+def _jumps(z: Tensor, target: Tensor) -> Float[Tensor, "edges starts 2"]:
+    """Between which two points one jump splits the sorted curves best, as in a regression tree.
+    A step has no slope to follow, so this must be found outright."""
+    n = z.shape[1]
+    below = target.cumsum(1)[:, :-1]  # the curve has mean 0: what is above is the negative
+    count = torch.arange(1, n, device=z.device)
+    gain = torch.where(z[:, 1:] > z[:, :-1], below**2 / (count * (n - count)), -1.0)
+    at = gain.argmax(1, keepdim=True)
+    root = (z.gather(1, at) + z.gather(1, at + 1)) / 2
+    return torch.stack([torch.ones_like(root), -root], 2).expand(-1, N_STARTS, -1)
 
 
 def _blocks(values: Tensor, count: int) -> list[tuple[Tensor, int]]:

@@ -130,23 +130,21 @@ def local_basis(
     interval = torch.searchsorted(inner, x, right=True) + k
     if derivative > k:
         return interval, x.new_zeros(x.shape[0], k + 1, x.shape[1])
-    knot = {m: knots.gather(1, interval + m) for m in range(1 - k, k + 1)}
-    values = [torch.ones_like(x)]
+    offsets = torch.arange(1 - k, k + 1, device=x.device)
+    around = knots.gather(1, (interval[:, None] + offsets[:, None]).flatten(1))
+    around = around.unflatten(1, (2 * k, -1))  # the k knots left of x and the k right of it
+    x = x[:, None]
+    values = torch.ones_like(x)
     for p in range(1, k + 1):
-        is_value_step = p <= k - derivative
-        new, carry = [], torch.zeros_like(x)
-        for r in range(p):
-            left, right = knot[r + 1 - p], knot[r + 1]
-            share = values[r] / (right - left)
-            if is_value_step:
-                new.append(carry + (right - x) * share)
-                carry = (x - left) * share
-            else:
-                new.append(carry - p * share)
-                carry = p * share
-        new.append(carry)
-        values = new
-    return interval, torch.stack(values, 1)
+        left, right = around[:, k - p : k], around[:, k : k + p]
+        share = values / (right - left)
+        if p <= k - derivative:
+            down, up = (right - x) * share, (x - left) * share
+        else:
+            down, up = -p * share, p * share
+        middle = down[:, 1:] + up[:, :-1]
+        values = torch.cat([down[:, :1], middle, up[:, -1:]], 1)
+    return interval, values
 
 
 def evaluate(

@@ -65,7 +65,7 @@ class ListType(click.ParamType):
 @click.option("--width", type=WidthType(), help="Nodes of each row, e.g. 2,5,1 or 2,3+1,1.")
 @click.option("--lib", type=ListType(), help="Functions to use, e.g. x,x^2,sin,exp; default: all.")
 @click.option("--lamb", type=float, default=1e-3, show_default=True, help="Weight of sparsity.")
-@click.option("--steps", type=int, default=50, show_default=True, help="LBFGS steps.")
+@click.option("--steps", type=int, default=60, show_default=True, help="Of sparse training.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of split and network.")
 @click.option("--max-time", type=float, help="Seconds for the search.")
 @click.option("--out", type=click.Path(path_type=Path), help=OUT_HELP)
@@ -105,7 +105,7 @@ def fit(
         )
         click.echo(_summary_text(result))
         if out is not None:
-            _write_results(result, dataset, out)
+            _write_results(result, dataset, seed, out)
 
 
 @main.command()
@@ -164,7 +164,7 @@ def demo(out: Path | None, seed: int) -> None:
             result = find_formula(dataset, width, seed=seed, progress=False, report=_to_stderr)
             click.echo(_summary_text(result))
             if out is not None:
-                _write_results(result, dataset, out / name)
+                _write_results(result, dataset, seed, out / name)
         click.echo(f"\nBoth in {time.perf_counter() - started:.0f} s.")
 
 
@@ -212,11 +212,11 @@ def _model_text(kan: KAN) -> str:
     return "\n".join(lines)
 
 
-def _write_results(result: FormulaResult, dataset: Dataset, out: Path) -> None:
+def _write_results(result: FormulaResult, dataset: Dataset, seed: int, out: Path) -> None:
     out.mkdir(parents=True, exist_ok=True)
     (out / "formula.txt").write_text(f"{result.formula}\n", encoding="utf-8")
     (out / "formula.tex").write_text(f"{result.formula.latex()}\n", encoding="utf-8")
-    (out / "summary.json").write_text(_summary_json(result, dataset), encoding="utf-8")
+    (out / "summary.json").write_text(_summary_json(result, dataset, seed), encoding="utf-8")
     _save_picture(result.model, out / "network.svg")
     _save_picture(result.model, out / "network.png")
     result.model.save(out / "model.kansym", sample=True)
@@ -229,7 +229,7 @@ def _save_picture(kan: KAN, path: Path) -> None:
     figure.savefig(path, dpi=200)
 
 
-def _summary_json(result: FormulaResult, dataset: Dataset) -> str:
+def _summary_json(result: FormulaResult, dataset: Dataset, seed: int) -> str:
     formula = result.formula
     summary = {
         "formula": {t: str(e) for t, e in zip(formula.target_names, formula.exprs, strict=True)},
@@ -247,6 +247,7 @@ def _summary_json(result: FormulaResult, dataset: Dataset) -> str:
             "test": 0 if dataset.X_test is None else len(dataset.X_test),
         },
         "width": result.width,
+        "seed": seed,
         "seconds": {name: round(seconds, 3) for name, seconds in result.seconds.items()},
         "versions": _versions(["kansym", "torch", "sympy", "numpy", "scipy"]),
     }

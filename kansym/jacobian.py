@@ -101,11 +101,13 @@ def _through_products(network: Network, l: int, node: Tensor, subnodes: Tensor) 
 def _layer_block(layer: KANLayer, x: Tensor, delta: Tensor) -> Tensor:
     """[batch, out, free parameters of the layer]."""
     numeric_out, numeric_in = torch.nonzero(layer.is_numeric, as_tuple=True)
-    values = edge.features(x, layer.shape)[numeric_in]  # [edges, features, batch]
-    spline = torch.einsum("noe,efn->noef", delta[:, :, numeric_out], values)
-    parts = [spline[..., :-1].flatten(2)]
-    if layer.base != "zero":
-        parts.append(spline[..., -1])
+    parts = []
+    if len(numeric_in):
+        values = edge.features(x, layer.shape)[numeric_in]  # [edges, features, batch]
+        spline = torch.einsum("noe,efn->noef", delta[:, :, numeric_out], values)
+        parts = [spline[..., :-1].flatten(2)]
+        if layer.base != "zero":
+            parts.append(spline[..., -1])
     symbolic = torch.nonzero(layer.is_symbolic)
     affine = delta.new_zeros(*delta.shape[:2], len(symbolic), 4)
     place = {(int(j), int(i)): at for at, (j, i) in enumerate(symbolic)}

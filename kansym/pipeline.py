@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any, TypeVar
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -34,12 +35,18 @@ EXACT_RMSE = 1e-9  # relative to the spread of y; a formula this good needs no r
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a network is trained and cut down; see `KAN` and `KAN.fit`."""
+    """How a network is trained and cut down; see `KAN` and `KAN.fit`.
 
+    restarts: networks with other initial parameters that are trained for half of the steps; the one
+    with the lowest loss plus penalty goes on. Sparse training ends in different structures.
+    """
+
+    opt: str = "LM"
     grid: int = 5
     k: int = 3
-    steps: int = 50
+    steps: int = 60
     lamb: float = 1e-3
+    restarts: int = 4
     node_th: float = 1e-2
     edge_th: float = 1e-2
     refined_grid: int = 10
@@ -162,14 +169,26 @@ def _sparse_model(
     data: Dataset, width: Width, recipe: Recipe, seed: int, progress: bool, clock: _Clock
 ) -> KAN:
     """Train with the penalty, cut the structure out, and train that to the end on a finer grid."""
-    model = KAN(width, recipe.grid, recipe.k, seed=seed)
 
-    def sparsify() -> None:
-        model.fit(
-            data, steps=recipe.steps, lamb=recipe.lamb, progress=progress, max_time=clock.budget()
+    def fit(model: KAN, steps: int) -> float:
+        history = model.fit(
+            data, recipe.opt, steps, lamb=recipe.lamb, progress=progress, max_time=clock.budget()
         )
+        best = history.best
+        return math.inf if best is None else best.train_loss + best.penalty
 
-    def refit() -> KAN:
+    def sparsify() -> KAN:
+        if recipe.restarts == 1:
+            model = KAN(width, recipe.grid, recipe.k, seed=seed)
+            fit(model, recipe.steps)
+            return model
+        seeds = np.random.SeedSequence(seed).generate_state(recipe.restarts).tolist()
+        models = [KAN(width, recipe.grid, recipe.k, seed=start) for start in seeds]
+        ranked = sorted(models, key=lambda model: fit(model, recipe.steps // 2))
+        fit(ranked[0], recipe.steps - recipe.steps // 2)
+        return ranked[0]
+
+    def refit(model: KAN) -> KAN:
         coarse = model.prune(recipe.node_th, recipe.edge_th).merge()
         coarse.fit(data, opt="LM", steps=50, progress=False, max_time=clock.budget())
         n_coefficients = coarse.n_active_edges * (recipe.refined_grid + recipe.k + 1)
@@ -181,8 +200,8 @@ def _sparse_model(
         )
         return min(coarse, fine, key=lambda candidate: sum(_rmse(candidate, data)))
 
-    clock.stage("train", f"width {list(width)}", sparsify)
-    return clock.stage("prune and refit", "", refit)
+    sparse = clock.stage("train", f"width {list(width)}", sparsify)
+    return clock.stage("prune and refit", "", lambda: refit(sparse))
 
 
 def _named(

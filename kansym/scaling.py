@@ -40,7 +40,7 @@ def _input_map(
     half = largest / 2 - smallest / 2  # halves first: the difference may overflow
     fits = (smallest >= low) & (largest <= high) & (half >= (high - low) / 4)
     keep = fits & (not always)
-    varies = half > 0
+    varies = half > torch.finfo(half.dtype).tiny  # below, 1 / half overflows
     scale = torch.where(varies, (high - low) / 2 / torch.where(varies, half, 1.0), 1.0)
     shift = smallest / 2 + largest / 2 - (low + high) / 2 / scale
     return torch.where(keep, 0.0, shift), torch.where(keep, 1.0, scale)

@@ -22,15 +22,16 @@ from kansym.network import Network, Trace
 
 SCORES = ("mean_abs", "std", "attribution")
 
+# A subnode whose values differ by no more than so many roundings of its edges is a constant.
+ROUNDINGS = 64
+
 
 def edge_scores(network: Network, trace: Trace, kind: str) -> list[Float[Tensor, "out in"]]:
     """A score >= 0 for every edge, layer by layer; 0 where an edge is off."""
     check_choice("score", kind, SCORES)
-    if kind == "mean_abs":
-        return [values.abs().mean(0) for values in trace.edges]
-    if kind == "std":
-        return [_std(values) for values in trace.edges]
-    return attribution(network, trace)[0]
+    if kind == "attribution":
+        return attribution(network, trace)[0]
+    return [_size(values, kind) for values in trace.edges]
 
 
 def attribution(
@@ -43,7 +44,7 @@ def attribution(
     nodes = [node.amax(0)]
     for l in reversed(range(len(trace.edges))):
         owner = [network.node_of_subnode(l, s) for s in range(trace.subnodes[l].shape[1])]
-        share = _std(trace.edges[l]) / _nonzero(_std(trace.subnodes[l]))[:, None]
+        share = _shares(trace.edges[l], trace.subnodes[l])
         flow = node[:, owner, None] * share  # [output, out, in]
         node = flow.sum(1)
         edges.append(flow.amax(0))
@@ -59,16 +60,16 @@ def node_scores(
 
     For mean_abs and std: min(largest incoming, largest outgoing edge score), the rule of Liu et al.
     2024, arXiv:2404.19756, sec. 2.5.1; inputs have only outgoing edges and outputs only incoming.
+    A product has its own values instead of incoming edges: a factor may well be a constant.
     """
     if kind == "attribution":
         return attribution(network, trace)[1]
     edges = edge_scores(network, trace, kind) if edges is None else edges
     rows = [edges[0].amax(0)]
     for l, scores in enumerate(edges):
-        incoming = scores.amax(1)
-        members = [network.subnodes_of_node(l, n) for n in range(network.width[l + 1].total)]
-        # A product is as alive as its weakest factor.
-        row = torch.stack([incoming[subnodes].amin() for subnodes in members])
+        n_sum = network.width[l + 1].n_sum
+        products = _size(trace.nodes[l + 1], kind)[n_sum:]
+        row = torch.cat([scores[:n_sum].amax(1), products])
         if l + 1 < len(edges):
             row = torch.minimum(row, edges[l + 1].amax(0))
         rows.append(row)
@@ -80,6 +81,19 @@ def feature_scores(network: Network, trace: Trace) -> Float[Tensor, " in"]:
     return attribution(network, trace)[1][0]
 
 
+def _size(values: Tensor, kind: str) -> Tensor:
+    return values.abs().mean(0) if kind == "mean_abs" else _std(values)
+
+
+def _shares(edges: Tensor, subnodes: Tensor) -> Float[Tensor, "out in"]:
+    """std(phi) / std(subnode); a subnode that is constant up to rounding has no shares to give."""
+    spread = _std(subnodes)
+    rounding = ROUNDINGS * torch.finfo(edges.dtype).eps * edges.detach().abs().amax((0, 2))
+    varies = spread > rounding
+    share = _std(edges) / torch.where(varies, spread, 1.0)[:, None]
+    return torch.where(varies[:, None], share, 0.0)
+
+
 def _std(values: Tensor) -> Tensor:
     return _safe_sqrt(values.var(0, correction=0))
 
@@ -88,7 +102,3 @@ def _safe_sqrt(variance: Tensor) -> Tensor:
     # The slope of a square root is infinite at 0: an edge that is off must not give NaN gradients.
     positive = variance > 0
     return torch.where(positive, torch.where(positive, variance, 1.0).sqrt(), 0.0)
-
-
-def _nonzero(scale: Tensor) -> Tensor:
-    return torch.where(scale > 0, scale, 1.0)

@@ -87,6 +87,9 @@ def test_refused_widths(width, message):
         Network(width)
 
 
+RANGE_RULE = "grid_range must be .low, high., finite, with low < high"
+
+
 @pytest.mark.parametrize(
     ("argument", "value", "message"),
     [
@@ -98,12 +101,19 @@ def test_refused_widths(width, message):
         ("base", "sillu", "unknown base 'sillu'; did you mean 'silu'"),
         ("base", None, "unknown base None"),
         ("outside", "line", "unknown outside 'line'; did you mean 'linear'"),
-        ("grid_range", (1.0, -1.0), "grid_range must be .low, high. with low < high"),
-        ("grid_range", (1.0, 1.0), "grid_range must be .low, high. with low < high"),
-        ("grid_range", (float("nan"), 1.0), "grid_range must be .low, high. with low < high"),
-        ("grid_eps", 1.1, r"grid_eps must be in \[0, 1\], got 1.1"),
-        ("grid_eps", float("nan"), r"grid_eps must be in \[0, 1\], got nan"),
-        ("dtype", torch.int64, "dtype must be a floating-point type, got torch.int64"),
+        ("grid_range", (1.0, -1.0), RANGE_RULE),
+        ("grid_range", (1.0, 1.0), RANGE_RULE),
+        ("grid_range", (float("nan"), 1.0), RANGE_RULE),
+        ("grid_range", (float("-inf"), 1.0), RANGE_RULE),
+        ("grid_range", (0.0, 1.0, 2.0), RANGE_RULE),
+        ("grid_range", 1, RANGE_RULE),
+        ("grid_eps", "a", r"grid_eps must be a number in \[0, 1\], got 'a'"),
+        ("seed", None, "seed must be an integer >= 0, got None"),
+        ("seed", 1.5, "seed must be an integer >= 0, got 1.5"),
+        ("dtype", "float32", "dtype must be torch.float32 or torch.float64, got 'float32'"),
+        ("grid_eps", 1.1, r"grid_eps must be a number in \[0, 1\], got 1.1"),
+        ("grid_eps", float("nan"), r"grid_eps must be a number in \[0, 1\], got nan"),
+        ("dtype", torch.int64, "dtype must be torch.float32 or torch.float64, got torch.int64"),
     ],
 )
 def test_refused_arguments(argument, value, message):

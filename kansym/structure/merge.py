@@ -15,7 +15,7 @@ from torch import Tensor
 from kansym import bspline
 from kansym.layer import KANLayer
 from kansym.network import Network
-from kansym.structure.prune import restrict
+from kansym.structure.prune import clear_edge, restrict
 
 N = TypeVar("N", bound=Network)
 
@@ -80,8 +80,7 @@ def _add_edges(layer: KANLayer, p: int, q: int, alpha: Tensor, beta: Tensor) -> 
     gained = layer.edges(moved)[:, :, q]
     knots = layer.knots[p : p + 1]
     coef = bspline.fit_coefficients(points[:, p : p + 1], gained[:, :, None], knots, layer.k)
-    was_off = ~layer.mask[:, p]
-    layer.coef[was_off, p] = 0
-    layer.base_weight[was_off, p] = 0
+    for j in torch.nonzero(~layer.mask[:, p]).flatten().tolist():
+        clear_edge(layer, j, p)
     layer.coef[:, p] += coef[:, 0]
     layer.mask[:, p] |= layer.mask[:, q]

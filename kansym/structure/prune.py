@@ -17,6 +17,7 @@ from torch import Tensor
 
 from kansym import scores
 from kansym.errors import EmptyNetworkError
+from kansym.layer import KANLayer
 from kansym.network import Network, Nodes, Trace
 
 N = TypeVar("N", bound=Network)
@@ -71,7 +72,8 @@ def restrict(network: N, trace: Trace, masks: Masks, reason: str = "the masks gi
     """A new network with only the edges in `masks` that lie on a path from an input to an output.
 
     Hidden nodes without edges are dropped; inputs and outputs stay in the interface. Means of the
-    removed edges are carried on as constants. EmptyNetworkError when nothing is left.
+    removed edges are carried on as constants, also where they were the only edges of an output or
+    of a factor. EmptyNetworkError when nothing is left.
     """
     masks = _reachable(network, masks)
     if not any(bool(mask.any()) for mask in masks):
@@ -84,6 +86,9 @@ def restrict(network: N, trace: Trace, masks: Masks, reason: str = "the masks gi
     for l, mask in enumerate(masks):
         _carry_means(new, trace, l, mask)
         new.kan_layers[l].mask = mask
+    for node in range(new.n_out):
+        if not bool(masks[-1][new.subnodes_of_node(len(masks) - 1, node)].any()):
+            new.output_shift[node] += trace.nodes[-1][:, node].mean() * new.output_scale[node]
     return _drop_dead_nodes(new)
 
 
@@ -96,11 +101,13 @@ def _keep_factors(network: Network, values: Sequence[Tensor], masks: Masks) -> N
     # A factor without edges would be the constant 0 and take its whole product with it: a product
     # node that stays keeps the strongest edge of each of its factors.
     for l, mask in enumerate(masks):
+        active = network.kan_layers[l].mask
+        strength = torch.where(active, values[l], -1)
         for node in range(network.width[l + 1].n_sum, network.width[l + 1].total):
             subnodes = network.subnodes_of_node(l, node)
             if bool(mask[subnodes].any()):
                 for s in subnodes:
-                    mask[s, values[l][s].argmax()] |= network.kan_layers[l].mask[s].any()
+                    mask[s, strength[s].argmax()] |= active[s].any()
 
 
 def _reachable(network: Network, masks: Masks) -> Masks:
@@ -125,12 +132,25 @@ def _carry_means(new: Network, trace: Trace, l: int, mask: Tensor) -> None:
     layer = new.kan_layers[l]
     removed = layer.mask & ~mask
     means = torch.where(removed, trace.edges[l].mean(0), 0).sum(1)
-    strength = torch.where(mask, trace.edges[l].abs().mean(0), -1)
+    strength = trace.edges[l].abs().mean(0)
     for j in torch.nonzero(removed.any(1)).flatten().tolist():
-        if bool(mask[j].any()):
-            layer.add_constant(j, int(strength[j].argmax()), float(means[j]))
-        elif l + 1 == len(new.layers) and new.width[-1].n_product == 0:
-            new.output_shift[j] += means[j] * new.output_scale[j]
+        factors = new.subnodes_of_node(l, new.node_of_subnode(l, j))
+        sources = mask[factors].any(0)
+        if not bool(sources.any()):
+            continue  # the node goes, and with it the edges that take its constant on
+        if not bool(mask[j].any()):  # a factor of a product that stays: it becomes a constant
+            source = int(torch.nonzero(sources)[0])
+            clear_edge(layer, j, source)
+            mask[j, source] = True
+        strongest = int(torch.where(mask[j], strength[j], -1).argmax())
+        layer.add_constant(j, strongest, float(means[j]))
+
+
+def clear_edge(layer: KANLayer, j: int, i: int) -> None:
+    """Make an edge the numeric constant 0, whatever it was; in place."""
+    layer.symbolic.pop((j, i), None)
+    layer.coef[j, i] = 0
+    layer.base_weight[j, i] = 0
 
 
 def _drop_dead_nodes(network: N) -> N:

@@ -41,11 +41,18 @@ def fix_symbolic(
             )
         set_edge(network, (l, i, j), name, candidates[0].params)
         return candidates[0]
-    values = [float(p) for p in params]
+    set_edge(network, (l, i, j), name, _check_params(params))
+    return None
+
+
+def _check_params(params: Sequence[float]) -> list[float]:
+    try:
+        values = [float(p) for p in params]
+    except (TypeError, ValueError):
+        values = []
     if len(values) != 4 or not all(math.isfinite(v) for v in values):
         raise ValueError(f"params must be four finite numbers (a, b, c, d), got {params!r}")
-    set_edge(network, (l, i, j), name, values)
-    return None
+    return values
 
 
 @torch.no_grad()
@@ -69,6 +76,11 @@ def unfix_symbolic(network: Network, l: int, i: int, j: int) -> None:
     points = bspline.sites(layer.knots, layer.k, 4 * (layer.k + 1))
     values = layer.edges(points)[:, j, i]
     finite = torch.isfinite(values)  # the grid may reach beyond the function's domain
+    if not bool(finite.any()):
+        raise ValueError(
+            f"edge ({l}, {i}, {j}) cannot become a spline: {layer.symbolic[j, i]!r} is nowhere real"
+            " on its grid; give it other params with fix_symbolic first"
+        )
     knots = layer.knots[i : i + 1]
     coef = bspline.fit_coefficients(
         points[finite][:, i : i + 1], values[finite][:, None, None], knots, layer.k

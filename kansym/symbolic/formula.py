@@ -8,6 +8,7 @@ constants are the ones a reader expects and each is determined by the data:
     sin, cos          a phase in (-pi/2, pi/2], a positive leading coefficient
     even and odd f    a positive leading coefficient
     sums              numbers are multiplied through; inner sums are never expanded
+    products          one number in front, a leading coefficient of 1 in every factor
 """
 
 from __future__ import annotations
@@ -29,6 +30,9 @@ from kansym.symbolic.suggest import numeric_edges
 
 Expr = Any
 """A SymPy expression. SymPy's own annotations call sums and products of them Basic."""
+
+
+TINY = 1e-6  # a term this small beside another of its sum is no leading term
 
 
 class _Formula(NamedTuple):
@@ -151,7 +155,7 @@ def network_formula(
             "Use fix_symbolic or auto_symbolic"
         )
     variables = naming.symbols(names, network.n_in)
-    edge = _normal_edge if simplify else _plain_edge
+    edge, product = (_normal_edge, _normal_product) if simplify else (_plain_edge, _plain_product)
     shift, scale = network.input_shift.tolist(), network.input_scale.tolist()
     row: list[Any] = [
         _linear(k, v, -k * s) for v, s, k in zip(variables, shift, scale, strict=True)
@@ -163,7 +167,7 @@ def network_formula(
             if bool(layer.mask[j, i]):
                 subnodes[j] += edge(get_function(name), row[i], *affine[j][i])
         row = [
-            sympy.Mul(*(subnodes[s] for s in network.subnodes_of_node(l, node)))
+            product([subnodes[s] for s in network.subnodes_of_node(l, node)])
             for node in range(network.width[l + 1].total)
         ]
     offset, factor = network.output_shift.tolist(), network.output_scale.tolist()
@@ -181,6 +185,24 @@ def _linear(a: float, u: Any, b: float) -> Any:
     factor = _number(a)
     terms = [factor * term for term in sympy.Add.make_args(u)]
     return sympy.Add(*terms, _number(b))
+
+
+def _plain_product(factors: Sequence[Any]) -> Any:
+    return sympy.Mul(*factors)
+
+
+def _normal_product(factors: Sequence[Any]) -> Any:
+    """A sum node is its only factor. Of several, every leading coefficient is drawn out, so that
+    one number stands before the product: 2 u * 3 v has no three constants that data determine."""
+    if len(factors) == 1:
+        return factors[0]
+    number, others = 1.0, []
+    for u in factors:
+        scale = _leading(u) if u.free_symbols else float(u)
+        number *= scale
+        if u.free_symbols:
+            others.append(_divided(u, scale))
+    return _number(_near_unit(number)) * sympy.Mul(*others)
 
 
 def _plain_edge(f: SymbolicFunction, u: Any, a: float, b: float, c: float, d: float) -> Any:
@@ -207,10 +229,12 @@ def _as_is(f: SymbolicFunction, u: Any) -> Normal:
 
 
 def _leading(u: Any) -> float:
-    """The coefficient of the first term that is not a number, in a fixed order of terms."""
-    terms = [t for t in sympy.Add.make_args(u) if t.free_symbols]
-    first = min(terms, key=lambda t: sympy.default_sort_key(t.as_coeff_Mul()[1]))
-    return float(first.as_coeff_Mul()[0])
+    """The coefficient of the first term that is not a number, in a fixed order of terms; terms that
+    are tiny beside another do not count, for things are divided by it."""
+    terms = [t.as_coeff_Mul() for t in sympy.Add.make_args(u) if t.free_symbols]
+    largest = max(abs(float(number)) for number, _ in terms)
+    ordered = sorted(terms, key=lambda term: sympy.default_sort_key(term[1]))
+    return next(float(number) for number, _ in ordered if abs(float(number)) >= TINY * largest)
 
 
 def _divided(u: Any, scale: float) -> Any:

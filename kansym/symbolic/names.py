@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from functools import cache
 
 import sympy
+from sympy.printing.latex import modifier_dict
 
 _IDENTIFIER = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,39}")
 _LATEX = {
@@ -57,8 +58,15 @@ _SYMBOL_LIKE = re.compile(r"([A-Za-z]|[A-Za-z][a-z]{1,6})\d{0,3}(_[A-Za-z0-9]{1,
 
 def latex_name(name: str) -> str:
     """A name for maths mode: alpha and x_1 as SymPy prints them, words upright and escaped."""
-    if _SYMBOL_LIKE.fullmatch(name):
+    if _SYMBOL_LIKE.fullmatch(name) and name != "pi" and not _has_modifier(name):
         return sympy.latex(sympy.Symbol(name))
     printable = "".join(ch if ch.isprintable() else " " for ch in name)
     escaped = "".join(_LATEX.get(ch, ch) for ch in printable).replace(" ", r"\ ")
     return rf"\mathrm{{{escaped}}}"
+
+
+def _has_modifier(name: str) -> bool:
+    """Whether SymPy would take the end of a word for an accent or a font: `labs` for |l|, `what`
+    for a w with a hat, `chemical` for a calligraphic chemi."""
+    words = re.findall("[a-z]+", name.lower())
+    return any(w.endswith(end) and w != end for w in words for end in modifier_dict)

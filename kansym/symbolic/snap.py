@@ -22,8 +22,9 @@ from sympy import Float, Symbol
 
 from kansym.symbolic.formula import Expr, Formula
 
-WINDOW = 4.0  # standard errors within which an exact number is tried
+WINDOW = 3.3  # standard errors within which an exact number is tried; the F-test allows no more
 CHANCE = 0.01  # largest accepted probability that a random constant would snap
+CHANCE_OF_WHOLE = 0.1  # the same for integers and halves, which true constants often are
 RESOLUTION = 1e-10  # relative; no constant is taken to be better known than this
 SIGNIFICANCE = 1e-3  # of the F-test that refuses a snap
 ROUNDING = 1e-12  # residuals this small beside y are rounding, not misfit
@@ -222,13 +223,13 @@ def candidates(value: float, window: float) -> Iterator[_Exact]:
         yield _Exact(0.0, sympy.Integer(0), 0)
     size = abs(value)
     sign = 1 if value > 0 else -1
+    neighbours = 0
     for level in _levels():
-        near = [exact for exact in level if abs(exact.value - size) <= window]
-        neighbours = sum(0.5 * size <= exact.value <= 2 * size for exact in level)
+        neighbours += sum(0.5 * size <= exact.value <= 2 * size for exact in level)
         covered = neighbours * 2 * window / max(1.5 * size, 1e-300)
-        # An integer or a half is worth a wider net: the F-test guards it.
-        if covered > (0.2 if level[0].level == 1 else CHANCE):
+        if covered > (CHANCE_OF_WHOLE if level[0].level == 1 else CHANCE):
             return
+        near = [exact for exact in level if abs(exact.value - size) <= window]
         for exact in sorted(near, key=lambda exact: abs(exact.value - size)):
             yield _Exact(sign * exact.value, sign * exact.form, exact.level)
 
@@ -236,20 +237,22 @@ def candidates(value: float, window: float) -> Iterator[_Exact]:
 @lru_cache(maxsize=1)
 def _levels() -> tuple[list[_Exact], ...]:
     """Exact positive numbers, simplest level first; each level repeats none of those before."""
+    rational, pi, e, root = sympy.Rational, sympy.pi, sympy.E, sympy.sqrt
     whole = [sympy.Integer(n) for n in (*range(1, 21), 24, 25, 30, 32, 50, 60, 64, 100, 1000)]
-    halves = [sympy.Rational(n, 2) for n in range(1, 20, 2)]
-    fractions = [sympy.Rational(p, q) for q in (3, 4, 5, 6, 8, 10) for p in range(1, 3 * q)]
-    pi, e = sympy.pi, sympy.E
-    simple = [*(n * pi for n in (1, 2, 3, 4)), pi / 2, pi / 3, pi / 4, pi / 6, 1 / pi, e, 1 / e]
-    roots = [sympy.sqrt(n) * m for n in (2, 3, 5, pi, 2 * pi) for m in (1, sympy.Rational(1, 2))]
-    roots += [1 / sympy.sqrt(n) for n in (2, 3, 5, pi, 2 * pi)]
-    rational = [sympy.Rational(p, q) for q in (7, 9, 12, 15, 16, 20, 25, 100) for p in range(1, q)]
-    circle = [sympy.Rational(p, q) * pi for q in (1, 2, 3, 4, 6, 8) for p in range(1, 13)]
+    halves = [rational(n, 2) for n in range(1, 20, 2)]
+    famous = [pi, 2 * pi, pi / 2, pi / 4, 1 / pi, e, 1 / e, root(2), 1 / root(2), root(3)]
+    thirds = [rational(p, q) for q in (3, 4) for p in range(1, 2 * q)]
+    fractions = [rational(p, q) for q in (5, 6, 8, 10) for p in range(1, 3 * q)]
+    simple = [3 * pi, 4 * pi, pi / 3, pi / 6, 1 / (2 * pi), root(5), root(pi), root(2 * pi)]
+    roots = [root(n) * m for n in (2, 3, 5, pi, 2 * pi) for m in (1, rational(1, 2))]
+    roots += [1 / root(n) for n in (2, 3, 5, pi, 2 * pi)]
+    fine = [rational(p, q) for q in (7, 9, 12, 15, 16, 20, 25, 100) for p in range(1, q)]
+    circle = [rational(p, q) * pi for q in (1, 2, 3, 4, 6, 8) for p in range(1, 13)]
     circle += [1 / (n * pi) for n in (2, 3, 4, 6, 8)] + [pi**2, e**2, 1 / pi**2, sympy.exp(-2)]
     logs = [sympy.log(n) for n in (2, 3, 5, 10)] + [1 / sympy.log(n) for n in (2, 10)]
     seen: set[float] = set()
     levels = []
-    groups = [whole + halves, fractions + simple, roots + rational, circle + logs]
+    groups = [whole + halves, famous + thirds, fractions + simple, roots + fine, circle + logs]
     for number, group in enumerate(groups, 1):
         level = []
         for form in group:

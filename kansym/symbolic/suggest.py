@@ -18,7 +18,7 @@ from torch import Tensor
 
 from kansym.affine import fit_affine
 from kansym.errors import check_positive_int
-from kansym.functions import SymbolicFunction
+from kansym.functions import SymbolicFunction, get_function
 from kansym.network import Network, Trace
 
 Edge = tuple[int, int, int]
@@ -49,7 +49,7 @@ class Candidate:
 def check_edge(network: Network, l: int, i: int, j: int) -> None:
     """ValueError unless (l, i, j) is an active edge of the network."""
     limits = [("l (layer)", l, len(network.layers))]
-    if 0 <= l < limits[0][2]:
+    if hasattr(l, "__index__") and 0 <= l < limits[0][2]:
         layer = network.kan_layers[l]
         limits += [("i (input node)", i, layer.n_in), ("j (output node)", j, layer.n_out)]
     for name, index, limit in limits:
@@ -100,7 +100,7 @@ def suggest(
             if math.isfinite(float(fits.r2[e, n]))
         ]
         # Equally good: sin and cos, say. The one with the smaller phase reads more easily.
-        table[place] = sorted(candidates, key=lambda c: (round(c.score, 6), abs(c.b)))
+        table[place] = sorted(candidates, key=lambda c: (round(c.score, 3), _phase(c)))
     return table
 
 
@@ -115,9 +115,20 @@ def _candidate(
     f: SymbolicFunction, params: list[float], r2: float, half: float, mid: float
 ) -> Candidate:
     a, b, c, d = params
-    charge = 1.0 if _is_taylor_like(f, a, b, half, mid) else 0.0
-    score = 0.5 * math.log2(max(1 - r2, R2_FLOOR)) + f.complexity + charge
-    return Candidate(f.name, r2, f.complexity, a, b, c, d, score)
+    score = 0.5 * math.log2(max(1 - r2, R2_FLOOR)) + charged_complexity(f, a, b, half, mid)
+    return Candidate(f.name, r2, float(f.complexity), a, b, c, d, score)
+
+
+def _phase(candidate: Candidate) -> float:
+    """Size of b; of a wave, how far it is from half a period."""
+    is_wave = get_function(candidate.name).invariance == "period"
+    return abs(math.remainder(candidate.b, math.pi) if is_wave else candidate.b)
+
+
+def charged_complexity(f: SymbolicFunction, a: float, b: float, half: float, mid: float) -> float:
+    """Complexity of f(a x + b) on mid - half .. mid + half: one more than that of f where it has
+    become its own Taylor polynomial."""
+    return f.complexity + (1.0 if _is_taylor_like(f, a, b, half, mid) else 0.0)
 
 
 def _is_taylor_like(f: SymbolicFunction, a: float, b: float, half: float, mid: float) -> bool:

@@ -8,12 +8,15 @@ from torch import Tensor
 from kansym import bspline
 from kansym.network import Network
 
+# Splines divide by powers of their intervals: below this, even float32 would overflow.
+SMALLEST_SPREAD = 1e-30
+
 
 def is_grid_step(step: int, count: int, stop: int) -> bool:
     """Whether step `step` is one of `count` grid updates spread evenly over steps [0, stop)."""
     if count <= 0 or step >= stop:
         return False
-    return step % max(1, stop // count) == 0
+    return step * count // stop != (step - 1) * count // stop
 
 
 @torch.no_grad()
@@ -21,12 +24,13 @@ def update_grids(network: Network, X: Tensor) -> None:
     """Move every layer's grid to the range and density of its inputs on X, in place.
 
     The splines are refitted to the functions they were. Ranges narrower than 1e-6 of the widest in
-    the layer (a constant column, a dead node) get a grid of that width.
+    the layer (a constant column, a dead node) get a grid of that width. A layer whose inputs are
+    not all finite keeps its grid: the loss of such a network says the rest.
     """
     h = network.scale_inputs(X)
     for l, layer in enumerate(network.kan_layers):
-        if bool(layer.is_numeric.any()):
+        if bool(layer.is_numeric.any()) and bool(torch.isfinite(h).all()):
             spread = float((h.amax(0) - h.amin(0)).max())
-            narrowest = 1e-6 * (spread if spread > 0 else 1.0)
+            narrowest = 1e-6 * (spread if spread > SMALLEST_SPREAD else 1.0)
             layer.move_grid(bspline.adaptive_breaks(h, layer.grid, network.grid_eps, narrowest))
         h = network.combine(l, layer(h))

@@ -18,6 +18,7 @@ from kansym.errors import NonFiniteWarning, check_choice, check_positive_int
 from kansym.network import Network
 from kansym.training.grids import is_grid_step, update_grids
 from kansym.training.history import History, StepRecord
+from kansym.training.lm import LM
 from kansym.training.objective import Loss, Objective, Penalty, Value
 from kansym.training.solvers import SOLVERS, Solver
 
@@ -57,6 +58,9 @@ class FitOptions:
             raise ValueError(f"lr must be > 0, got {self.lr!r}")
         if self.max_time is not None and not self.max_time > 0:
             raise ValueError(f"max_time must be > 0 seconds, got {self.max_time!r}")
+        objective = Objective(self.loss, self.penalty)  # refuses a loss it does not know
+        if self.opt == "LM":
+            LM.check(objective, self.lr)
 
 
 def train(network: Network, data: Dataset, options: FitOptions) -> History:
@@ -109,9 +113,11 @@ class _Run:
         return o.update_grid and is_grid_step(step, o.grid_update_num, o.stop_grid_update_step)
 
     def _step(self, step: int, solver: Solver, bar: _ProgressBar) -> tuple[Solver, str | None]:
-        solver.step(*self._batch())
-        with torch.no_grad():
-            value = self.objective(self.network, self.data.X, self.data.y)
+        X, y = self._batch()
+        value = solver.step(X, y)
+        if value is None or X is not self.data.X:
+            with torch.no_grad():
+                value = self.objective(self.network, self.data.X, self.data.y)
         if not bool(torch.isfinite(value.objective)):
             return self._take_back(step)
         self.failures = 0

@@ -81,7 +81,7 @@ class Objective:
     def __init__(self, loss: str | Loss, penalty: Penalty):
         self.penalty = penalty
         self.is_squared = loss == "mse"
-        self._loss = LOSSES[check_choice("loss", loss, LOSSES)] if isinstance(loss, str) else loss
+        self._loss = loss if callable(loss) else LOSSES[check_choice("loss", loss, LOSSES)]
 
     def __call__(self, network: Network, X: Tensor, y: Tensor) -> Value:
         """Differentiable in the parameters of the network."""

@@ -1,0 +1,45 @@
+"""exp(sin(pi x) + y^2), step by step: train, look, prune, name, read the formula.
+
+Run from anywhere: python examples/hello_world.py. Pictures go to figures/.
+"""
+
+from pathlib import Path
+
+import torch
+
+from kansym import KAN, create_dataset
+
+FIGURES = Path(__file__).resolve().parent.parent / "figures"
+
+
+def main() -> None:
+    data = create_dataset(
+        lambda x: torch.exp(torch.sin(torch.pi * x[:, 0]) + x[:, 1] ** 2), n_var=2
+    )
+
+    model = KAN([2, 5, 1], grid=5, k=3, seed=0)
+    print(model.fit(data, opt="LBFGS", steps=50, lamb=1e-3))
+    save(model, "hello_1_trained.png")
+
+    model = model.prune().merge()
+    print(model.fit(data, opt="LM", steps=50, progress=False))
+    model = model.refine(10)
+    print(model.fit(data, opt="LM", steps=50, progress=False))
+    save(model, "hello_2_pruned.png")
+
+    print(model.suggest_symbolic(0, 0, 0))
+    for step in model.auto_symbolic():
+        print(f"edge {step.edge}: {step.name}, R2 = {step.r2:.9f}")
+    save(model, "hello_3_named.png", formula=True)
+
+    print(model.symbolic_formula())
+    print(model.symbolic_formula(snap=True))
+    print(model.latex(snap=True))
+
+
+def save(model: KAN, name: str, formula: bool = False) -> None:
+    model.plot(formula=formula).figure.savefig(FIGURES / name, dpi=150)
+
+
+if __name__ == "__main__":
+    main()
