@@ -187,14 +187,15 @@ class KANLayer(nn.Module):
     def move_grid(self, breaks: Float[Tensor, "in breaks"]) -> None:
         """Put the splines on other break points, keeping their functions.
 
-        The new coefficients are the least-squares fit to the old function (its continuation outside
-        the old grid included) at 4(k + 1) points in every new interval: exact when the new spline
-        space contains the old one.
+        The new coefficients are the least-squares fit to what the old function (its continuation
+        outside the old grid included) leaves to the spline, at 4(k + 1) points in every new
+        interval: exact when the new spline space contains the old one.
         """
         knots = bspline.extend(breaks.to(self.knots), self.k)
         points = bspline.sites(knots, self.k, 4 * (self.k + 1))
-        old = edge.features(points, self.shape)[:, :-1]  # the spline part alone
-        values = torch.einsum("oif,ifn->noi", self.coef, old)
+        old = torch.cat([self.coef, self.base_weight[..., None]], 2)
+        values = torch.einsum("oif,ifn->noi", old, edge.features(points, self.shape))
+        values = values - self.base_weight * edge.BASES[self.base].value(points)[:, None]
         self.coef = nn.Parameter(bspline.fit_coefficients(points, values, knots, self.k))
         self.knots = knots
 

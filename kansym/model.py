@@ -68,6 +68,8 @@ class KAN(Network):
     """
 
     sample: Sample | None = None
+    is_fitted: bool = False
+    """Whether `fit` has run: units are chosen once, and a trained function never changes them."""
     feature_names: tuple[str, ...] | None = None
     target_names: tuple[str, ...] | None = None
 
@@ -102,7 +104,8 @@ class KAN(Network):
         """Train in place; the model ends with the best parameters seen.
 
         dataset: from `create_dataset`, or (X, y), or (X, y, X_test, y_test): torch, NumPy, pandas.
-        opt: "LBFGS" (a step is up to 20 iterations), "Adam" or "LM" (squared error only, lamb 0).
+        opt: "LBFGS" (a step is up to 20 iterations), "Adam", or "LM" (Levenberg-Marquardt: squared
+        error only; by far the fastest for networks of up to a few hundred parameters).
         steps: at most so many. lr: of LBFGS (default 1) or Adam (default 0.01).
         lamb: weight of the sparsity penalty; lamb_l1, lamb_entropy, lamb_coef and lamb_coefdiff
         weigh its parts. score: what the penalty is taken of, "std" (default: a constant costs
@@ -142,14 +145,14 @@ class KAN(Network):
         is_labelled = loss == "cross_entropy"
         n_out = self.n_out if isinstance(loss, str) else None
         data = as_dataset(dataset, self.n_in, n_out, self.dtype, self.device, is_labelled)
-        if self.sample is None:
+        if not self.is_fitted:
             choose_scaling(self, data.X, data.y if loss == "mse" else None, scale)
+        self.is_fitted = True
         self.sample = Sample(data.X, data.y)
         self.feature_names = data.feature_names or self.feature_names
         self.target_names = data.target_names or self.target_names
         return train(self, data, options)
 
-    @torch.no_grad()
     def predict(self, X: Any) -> Any:
         """Outputs [n, out] for X [n, in], as a NumPy array, or a tensor when X is one.
 
@@ -157,7 +160,8 @@ class KAN(Network):
         """
         table = self._matrix(X)
         self._warn_outside(table)
-        prediction = self(table)
+        with torch.no_grad():
+            prediction = self(table)
         return prediction if isinstance(X, Tensor) else prediction.cpu().numpy()
 
     def _warn_outside(self, X: Tensor) -> None:
@@ -396,7 +400,8 @@ class KAN(Network):
             arrays["X"] = self._sample_X(None)
             if self.sample is not None and self.sample.y is not None:
                 arrays["y"] = self.sample.y
-        extra = {"feature_names": self.feature_names, "target_names": self.target_names}
+        names = {"feature_names": self.feature_names, "target_names": self.target_names}
+        extra = {"is_fitted": self.is_fitted, **names}
         checkpoint.save_network(self, path, arrays, extra)
 
     @classmethod
@@ -405,6 +410,7 @@ class KAN(Network):
         model, arrays, extra = checkpoint.load_network(path, cls)
         if "X" in arrays:
             model.sample = Sample(arrays["X"], arrays.get("y"))
+        model.is_fitted = extra.get("is_fitted") is True
         for name in ("feature_names", "target_names"):
             if extra.get(name):
                 setattr(model, name, tuple(extra[name]))

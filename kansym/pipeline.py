@@ -174,8 +174,7 @@ def _sparse_model(
         history = model.fit(
             data, recipe.opt, steps, lamb=recipe.lamb, progress=progress, max_time=clock.budget()
         )
-        best = history.best
-        return math.inf if best is None else best.train_loss + best.penalty
+        return history.best_objective
 
     def sparsify() -> KAN:
         if recipe.restarts == 1:

@@ -220,6 +220,17 @@ def test_a_singularity_may_lie_close_to_the_data(gap):
     assert float(misfit(fits).diagonal().max()) < 1e-12
 
 
+@pytest.mark.parametrize("offset", [0.0, 3e3, -1e6])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_rounding_puts_no_function_out_of_its_domain(offset, dtype, generator):
+    """Curves that push the end of sqrt, arcsin, ... as close to the data as it may come."""
+    z = uniform(generator, -1, 1, 4, 50)
+    y = torch.stack([z[0], -z[1], (1 - z[2].abs()), z[3] ** 2])
+    fits = fit_affine((offset + 40 * z).to(dtype), y, LIBRARY)
+    assert fits.r2.isfinite().all(), [f.name for f, r in zip(LIBRARY, fits.r2.T, strict=True)
+                                      if not r.isfinite().all()]  # fmt: skip
+
+
 @EVERY
 def test_the_search_starts_inside_the_domain(name):
     f = get_function(name)

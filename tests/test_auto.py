@@ -335,6 +335,16 @@ def test_the_score_weighs_error_and_complexity():
     assert network_score(wrong, X, y) == math.inf
 
 
+def test_the_score_charges_a_function_that_has_become_a_polynomial():
+    X = rows(1, 100)
+    y = X**2 + 0.1 * torch.sin(40 * X)
+    square, wave = KAN([1, 1]), KAN([1, 1])
+    square.fix_symbolic(0, 0, 0, "x^2", (1.0, 0.0, 1.0, 0.0))
+    wave.fix_symbolic(0, 0, 0, "cos", (1e-3, 0.0, -2e6, 2e6))  # also x^2, to six digits
+    difference = network_score(wave, X, y) - network_score(square, X, y)
+    assert difference == pytest.approx(1 + auto.SECOND_CONSTANT, abs=1e-4)
+
+
 def test_the_same_data_give_the_same_names_and_numbers():
     results = []
     for _ in range(2):

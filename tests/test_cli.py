@@ -1,4 +1,4 @@
-"""The command line as a user meets it: results on disk, formulas on the screen, errors in a line."""
+"""The command line as a user meets it: files, formulas on the screen, errors in a line."""
 
 import json
 import subprocess
@@ -100,7 +100,7 @@ def test_show_tells_formula_and_scores_and_draws(fitted, tmp_path):
     [
         (["fit", "{table}", "--target", "z", "--features", "a"], "'z'"),
         (["fit", "{table}", "--target", "y"], "note"),
-        (["fit", "{missing}", "--target", "y"], "no file"),
+        (["fit", "{missing}", "--target", "y"], "does not exist"),
         (
             ["fit", "{table}", "--target", "y", "--features", "a", "--lib", "sine"],
             "did you mean 'sin'",

@@ -382,6 +382,16 @@ def test_a_pole_is_not_finite_and_not_loud():
     assert not np.isfinite(line("1/x", 1.0, 0.0, 1.0, 0.0).symbolic_formula().evaluate([[0.0]]))
 
 
+@pytest.mark.parametrize("name", ["1/x", "log", "1/sqrt"])
+def test_a_function_of_nothing_that_is_not_real_is_nan(name):
+    model = KAN([1, 1, 1])
+    model.kan_layers[0].mask[:] = False
+    model.fix_symbolic(1, 0, 0, name, (1.0, 0.0 if name == "1/x" else -1.0, 1.0, 0.0))
+    for simplify in (True, False):
+        values = model.symbolic_formula(simplify=simplify).evaluate([[0.5], [0.7]])
+        assert np.isnan(values).all()
+
+
 def test_latex_has_a_line_for_every_output(generator):
     X = rows(generator, 2)
     model = give_names(KAN([2, 3]), generator, X, lambda l, i, j: "sin")

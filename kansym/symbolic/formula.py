@@ -71,6 +71,9 @@ class Formula(_Formula):
         table = as_matrix(X, n_columns=len(self.variables)).double().cpu().numpy()
         columns = []
         for expr in self.exprs:
+            if not is_real(expr):
+                columns.append(np.full(len(table), np.nan))
+                continue
             compiled = sympy.lambdify(self.variables, expr, modules=["scipy", "numpy"], cse=True)
             with np.errstate(all="ignore"):
                 values = compiled(*table.T)
@@ -117,6 +120,11 @@ class Formula(_Formula):
             if str(v) != name and v in used
         ]
         return "\n".join(lines)
+
+
+def is_real(expr: Expr) -> bool:
+    """Whether no part of the expression is infinite or imaginary whatever its variables are."""
+    return not expr.has(sympy.zoo, sympy.nan, sympy.oo, -sympy.oo, sympy.I)
 
 
 def _latex(expr: Expr, symbol_names: dict[Symbol, str]) -> str:

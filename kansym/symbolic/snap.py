@@ -20,7 +20,7 @@ import sympy
 from scipy import optimize, stats
 from sympy import Float, Symbol
 
-from kansym.symbolic.formula import Expr, Formula
+from kansym.symbolic.formula import Expr, Formula, is_real
 
 WINDOW = 3.3  # standard errors within which an exact number is tried; the F-test allows no more
 CHANCE = 0.01  # largest accepted probability that a random constant would snap
@@ -65,6 +65,8 @@ def snap_formula(formula: Formula, X: np.ndarray, y: np.ndarray) -> Formula:
 def _snap(
     expr: Expr, variables: Sequence[Symbol], X: np.ndarray, y: np.ndarray
 ) -> tuple[Expr, list[tuple[float, Expr]]]:
+    if not is_real(expr):
+        return expr, []
     template, parameters, start = parametrise(expr)
     data = _Data(variables, X, y)
     fit = data.fit(template, parameters, start)
@@ -204,7 +206,7 @@ def _try_exact(fit: _Fit, n: int, data: _Data) -> tuple[_Fit, _Exact] | None:
     window = max(WINDOW * float(fit.errors[n]), RESOLUTION * abs(value))
     for exact in candidates(value, window):
         template = fit.template.xreplace({fit.parameters[n]: exact.form})
-        if template.has(sympy.nan, sympy.zoo, sympy.oo, -sympy.oo):
+        if not is_real(template):
             continue
         kept = [m for m, p in enumerate(others) if template.has(p)]
         trial = data.fit(template, [others[m] for m in kept], start[kept])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -26,13 +27,15 @@ class History:
     """The steps of one fit and how it ended.
 
     stopped: "finished", "patience", "max_time", "callback", "interrupted", "converged" or
-    "non-finite". best_step: the step whose parameters the model now has.
+    "non-finite". best_step: the step whose parameters the model now has, -1 when no step bettered
+    the start. best_objective: loss (of the test part if any) plus penalty there.
     """
 
     opt: str
     steps: list[StepRecord] = field(default_factory=list)
     stopped: str = "finished"
-    best_step: int = 0
+    best_step: int = -1
+    best_objective: float = math.inf
 
     @property
     def train_loss(self) -> np.ndarray:
@@ -60,10 +63,12 @@ class History:
 
     def __repr__(self) -> str:
         best = self.best
-        if best is None:
+        if not self.steps:
             return f"History({self.opt}, no steps, {self.stopped})"
-        test = "" if best.test_loss is None else f", test_loss={best.test_loss:.3g}"
-        return (
-            f"History({self.opt}, {len(self.steps)} steps in {self.seconds:.1f} s, {self.stopped}; "
-            f"best step {self.best_step}: train_loss={best.train_loss:.3g}{test})"
+        head = (
+            f"History({self.opt}, {len(self.steps)} steps in {self.seconds:.1f} s, {self.stopped}"
         )
+        if best is None:
+            return f"{head}; no step bettered the start)"
+        test = "" if best.test_loss is None else f", test_loss={best.test_loss:.3g}"
+        return f"{head}; best step {best.step}: train_loss={best.train_loss:.3g}{test})"

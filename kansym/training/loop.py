@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import math
 import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -64,7 +63,7 @@ class FitOptions:
 
 
 def train(network: Network, data: Dataset, options: FitOptions) -> History:
-    """Train in place; the network ends with the best parameters seen.
+    """Train in place; the network ends with the best parameters seen, the first ones included.
 
     Best is the lowest loss plus penalty, with the test loss where there is a test part. A step that
     ends in NaN or inf is taken back with a NonFiniteWarning. Ctrl-C ends the fit like a time limit.
@@ -81,14 +80,15 @@ class _Run:
         self.history = History(options.opt)
         self.generator = torch.Generator().manual_seed(options.seed)
         self.started = time.perf_counter()
-        self.best_score, self.best_state = math.inf, _snapshot(network)
-        self.last_finite = self.best_state
+        self.best_state = self.last_finite = _snapshot(network)
         self.failures = 0
 
+    @torch.enable_grad()
     def run(self) -> History:
         bar = _ProgressBar(self.options)
         solver = self._new_solver()
         try:
+            self._keep_best(self._record(-1, self._value()))
             for step in range(self.options.steps):
                 if self._moves_grid(step):
                     update_grids(self.network, self.data.X)
@@ -116,16 +116,20 @@ class _Run:
         X, y = self._batch()
         value = solver.step(X, y)
         if value is None or X is not self.data.X:
-            with torch.no_grad():
-                value = self.objective(self.network, self.data.X, self.data.y)
+            value = self._value()
         if not bool(torch.isfinite(value.objective)):
             return self._take_back(step)
         self.failures = 0
         self.last_finite = _snapshot(self.network)
         record = self._record(step, value)
+        self.history.steps.append(record)
         bar.show(record)
         self._keep_best(record)
         return solver, self._reason_to_stop(record, solver)
+
+    @torch.no_grad()
+    def _value(self) -> Value:
+        return self.objective(self.network, self.data.X, self.data.y)
 
     def _batch(self) -> tuple[Tensor, Tensor]:
         size, n = self.options.batch, len(self.data.X)
@@ -141,7 +145,7 @@ class _Run:
             f"step {step} of {self.options.opt} gave a loss that is not finite; went back to the "
             "last finite parameters. A smaller lr or scaled data may help",
             NonFiniteWarning,
-            stacklevel=6,
+            stacklevel=7,
         )
         return self._new_solver(), "non-finite" if self.failures >= MAX_FAILURES else None
 
@@ -156,7 +160,7 @@ class _Run:
             metrics = {name: float(f(prediction, y)) for name, f in self.options.metrics.items()}
             if data.X_test is not None:
                 test_loss = float(self.objective.loss(self.network, prediction, y))
-        record = StepRecord(
+        return StepRecord(
             step=step,
             train_loss=float(value.loss),
             test_loss=test_loss,
@@ -165,15 +169,13 @@ class _Run:
             seconds=time.perf_counter() - self.started,
             metrics=metrics,
         )
-        self.history.steps.append(record)
-        return record
 
     def _keep_best(self, record: StepRecord) -> None:
         loss = record.train_loss if record.test_loss is None else record.test_loss
-        score = loss + record.penalty
-        if score < self.best_score:
-            self.best_score, self.best_state = score, self.last_finite
+        if loss + record.penalty < self.history.best_objective:
+            self.best_state = self.last_finite
             self.history.best_step = record.step
+            self.history.best_objective = loss + record.penalty
 
     def _reason_to_stop(self, record: StepRecord, solver: Solver) -> str | None:
         o = self.options
