@@ -15,6 +15,7 @@ PACKAGE = Path(kansym.__file__).parent
 # A module imports from its own room and from those before it.
 ROOMS = (
     "errors",
+    "threads",
     "datasets",
     "bspline",
     "edge",
@@ -28,7 +29,6 @@ ROOMS = (
     "training",
     "structure",
     "symbolic",
-    "discovery",
     "views",
     "checkpoint",
     "model",

@@ -300,6 +300,7 @@ def test_without_time_only_the_best_is_tried(monkeypatch):
         counts.append(len(tried))
     assert counts[0] == 2 + 1  # one for each edge, and the last polish
     assert counts[1] > 3
+    assert tried[-1][-1] == auto.POLISH_STEPS
 
 
 def test_a_registered_function_is_used():

@@ -20,6 +20,7 @@ from kansym.affine import fit_affine
 from kansym.errors import check_positive_int
 from kansym.functions import SymbolicFunction, get_function
 from kansym.network import Network, Trace
+from kansym.threads import one_thread_if_small
 
 Edge = tuple[int, int, int]
 
@@ -87,7 +88,8 @@ def suggest(
     if not edges:
         return {}
     x, y = edge_samples(network.trace(X), edges)
-    fits = fit_affine(x, y, library)
+    with one_thread_if_small(x.numel() * len(library)):
+        fits = fit_affine(x, y, library)
     half = (x.amax(1) - x.amin(1)) / 2
     mid = (x.amax(1) + x.amin(1)) / 2
     table: dict[Edge, list[Candidate]] = {}

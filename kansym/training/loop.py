@@ -15,6 +15,7 @@ from torch import Tensor
 from kansym.datasets import Dataset
 from kansym.errors import NonFiniteWarning, check_choice, check_positive_int
 from kansym.network import Network
+from kansym.threads import one_thread_if_small
 from kansym.training.grids import is_grid_step, update_grids
 from kansym.training.history import History, StepRecord
 from kansym.training.lm import LM
@@ -68,7 +69,9 @@ def train(network: Network, data: Dataset, options: FitOptions) -> History:
     Best is the lowest loss plus penalty, with the test loss where there is a test part. A step that
     ends in NaN or inf is taken back with a NonFiniteWarning. Ctrl-C ends the fit like a time limit.
     """
-    return _Run(network, data, options).run()
+    n_features = sum(layer.coef.numel() + layer.mask.numel() for layer in network.kan_layers)
+    with one_thread_if_small(len(data.X) * n_features):
+        return _Run(network, data, options).run()
 
 
 class _Run:
