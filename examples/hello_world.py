@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from kansym import KAN, create_dataset
+from kansym import KAN, Formula, create_dataset
 
 FIGURES = Path(__file__).resolve().parent.parent / "figures"
 
@@ -30,15 +30,15 @@ def main() -> None:
     print(model.suggest_symbolic(0, 0, 0))
     for step in model.auto_symbolic():
         print(f"edge {step.edge}: {step.name}, R2 = {step.r2:.9f}")
-    save(model, "hello_3_named.png", formula=True)
-
     print(model.symbolic_formula())
-    print(model.symbolic_formula(snap=True))
-    print(model.latex(snap=True))
+    formula = model.symbolic_formula(snap=True)
+    print(formula)
+    print(formula.latex())
+    save(model, "hello_3_named.png", formula)
 
 
-def save(model: KAN, name: str, formula: bool = False) -> None:
-    model.plot(formula=formula).figure.savefig(FIGURES / name, dpi=150)
+def save(model: KAN, name: str, formula: Formula | None = None) -> None:
+    model.plot(formula=formula or False).figure.savefig(FIGURES / name, dpi=150)
 
 
 if __name__ == "__main__":

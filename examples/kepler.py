@@ -17,7 +17,8 @@ def main() -> None:
     result = find_formula(orbits, progress=False)
     print(f"\n{result.formula}\nR2 = {result.r2[0]:.9f}\n{result.formula.latex()}")
     print(result.spline_model.suggest_symbolic(0, 0, 0))
-    result.spline_model.plot().figure.savefig(FIGURES / "kepler.png", dpi=150)
+    axes = result.model.plot(formula=result.formula)
+    axes.figure.savefig(FIGURES / "kepler.png", dpi=150)
 
 
 if __name__ == "__main__":

@@ -22,8 +22,10 @@ def main() -> None:
     model.plot().figure.savefig(FIGURES / "product_1_splines.png", dpi=150)
     for step in model.auto_symbolic():
         print(f"edge {step.edge}: {step.name}, R2 = {step.r2:.9f}")
-    model.plot(names=["x", "y"]).figure.savefig(FIGURES / "product_2_named.png", dpi=150)
-    print(model.symbolic_formula(names=["x", "y"], snap=True))
+    formula = model.symbolic_formula(names=["x", "y"], snap=True)
+    print(formula)
+    axes = model.plot(names=["x", "y"], formula=formula)
+    axes.figure.savefig(FIGURES / "product_2_named.png", dpi=150)
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     )
     from kansym.functions import SymbolicFunction, function_names, register_function
     from kansym.model import KAN, load
-    from kansym.pipeline import find_formula
+    from kansym.pipeline import FormulaResult, Recipe, find_formula
     from kansym.symbolic import Formula
     from kansym.training import History
 
@@ -30,6 +30,8 @@ __all__ = [
     "KAN",
     "load",
     "find_formula",
+    "FormulaResult",
+    "Recipe",
     # data
     "Dataset",
     "create_dataset",
@@ -55,7 +57,7 @@ __all__ = [
 
 _HOMES = {
     "kansym.model": ("KAN", "load"),
-    "kansym.pipeline": ("find_formula",),
+    "kansym.pipeline": ("FormulaResult", "Recipe", "find_formula"),
     "kansym.datasets": (
         "Dataset",
         "create_dataset",

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from kansym.datasets import Dataset
     from kansym.model import KAN
     from kansym.pipeline import FormulaResult
+    from kansym.symbolic import Formula
 
 OUT_HELP = "Folder for the results; made if missing."
 
@@ -217,14 +218,14 @@ def _write_results(result: FormulaResult, dataset: Dataset, seed: int, out: Path
     (out / "formula.txt").write_text(f"{result.formula}\n", encoding="utf-8")
     (out / "formula.tex").write_text(f"{result.formula.latex()}\n", encoding="utf-8")
     (out / "summary.json").write_text(_summary_json(result, dataset, seed), encoding="utf-8")
-    _save_picture(result.model, out / "network.svg")
-    _save_picture(result.model, out / "network.png")
+    for name in ("network.svg", "network.png"):
+        _save_picture(result.model, out / name, result.formula)
     result.model.save(out / "model.kansym", sample=True)
     click.echo(f"  written to {out}{'' if str(out).endswith('/') else '/'}", err=True)
 
 
-def _save_picture(kan: KAN, path: Path) -> None:
-    figure = kan.plot().get_figure(root=True)
+def _save_picture(kan: KAN, path: Path, formula: Formula | None = None) -> None:
+    figure = kan.plot(formula=formula or False).get_figure(root=True)
     assert figure is not None
     figure.savefig(path, dpi=200)
 

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 EXTRAPOLATION_MARGIN = 0.01  # of a column's range; less is no extrapolation worth a warning
-POOR_R2 = 0.9  # below this the name of an edge is not believed
+POOR_SHARE = 0.1  # of the outputs' variation, lost with an edge's name, from which it is doubted
 
 
 @dataclass(frozen=True)
@@ -302,14 +302,17 @@ class KAN(Network):
 
         The surest edge is named first and the rest is refitted to y after each name (see
         `kansym.symbolic.auto`). Without targets (X alone, or labels) nothing is refitted. Warns
-        (PoorFitWarning) about edges that no function describes well.
+        (PoorFitWarning) about edges that no function describes well, unless they hardly matter.
         """
         data = self._sample_X(X)
+        weights = self.edge_scores("attribution", data)
         targets = self._sample_y(X, y, len(data))
         named, steps = symbolic.auto_symbolic(self, data, targets, get_library(lib), max_time)
         self.load_state_dict(named.state_dict())
         poor = [
-            f"{step.edge} {step.name} (R2 {step.r2:.3f})" for step in steps if step.r2 < POOR_R2
+            f"{step.edge} {step.name} (R2 {step.r2:.3f})"
+            for step in steps
+            if (1 - step.r2) * _at(weights, step.edge) > POOR_SHARE
         ]
         if poor:
             warnings.warn(
@@ -375,16 +378,18 @@ class KAN(Network):
         names: Sequence[str] | None = None,
         beta: float = 3.0,
         score: str = "attribution",
-        formula: bool = False,
+        formula: bool | symbolic.Formula = False,
     ) -> Axes:
         """Draw the network; returns the Axes and writes nothing.
 
         Edges are as opaque as tanh(beta score). formula=True prints the formula above; every edge
-        must then be fixed. `ax.figure.savefig(path)` writes the picture.
+        must then be fixed. A Formula is printed as it is, for instance a snapped one.
+        `ax.figure.savefig(path)` writes the picture.
         """
         from kansym.views import draw
 
-        text = self.latex(names=names) if formula else None
+        shown = self.symbolic_formula(names=names) if formula is True else formula or None
+        text = None if shown is None else shown.latex()
         return draw(self.graph(x, names, score), ax, beta=beta, formula=text)
 
     # -- keeping it -------------------------------------------------------------------------------
@@ -434,6 +439,11 @@ class KAN(Network):
         if X is not None or self.sample is None or self.sample.y is None:
             return None
         return self.sample.y if self.sample.y.ndim == 2 else None
+
+
+def _at(values: Sequence[Tensor], edge: tuple[int, int, int]) -> float:
+    l, i, j = edge
+    return float(values[l][j, i])
 
 
 def _numpy(values: Tensor) -> np.ndarray:

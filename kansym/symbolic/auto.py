@@ -25,6 +25,7 @@ from kansym.datasets import Dataset
 from kansym.functions import SymbolicFunction, get_function
 from kansym.network import Network
 from kansym.symbolic.fix import set_edge
+from kansym.symbolic.gauge import tidy
 from kansym.symbolic.suggest import Candidate, Edge, charged_complexity, numeric_edges, suggest
 from kansym.training import FitOptions, StepRecord, train
 
@@ -79,6 +80,7 @@ def auto_symbolic(
     if y is not None:
         beam = [_rated(state.network, state.steps, X, y, POLISH_STEPS) for state in beam]
     best = min(beam, key=lambda state: state.score)
+    tidy(best.network)
     return best.network, best.steps  # pyright: ignore[reportReturnType]
 
 

@@ -192,7 +192,8 @@ class _Run:
 
 
 def _snapshot(network: Network) -> dict[str, Any]:
-    return copy.deepcopy(network.state_dict())
+    state = network.state_dict()
+    return {k: v.clone() if isinstance(v, Tensor) else copy.deepcopy(v) for k, v in state.items()}
 
 
 class _ProgressBar:
