@@ -6,7 +6,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from kansym.datasets import Dataset, create_dataset, read_table, solar_system, table_dataset
+    from kansym.datasets import Dataset, create_dataset
     from kansym.errors import (
         CheckpointError,
         EmptyNetworkError,
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from kansym.model import KAN, load
     from kansym.pipeline import FormulaResult, Recipe, find_formula
     from kansym.symbolic import Formula
+    from kansym.tables import read_table, solar_system, table_dataset
     from kansym.training import History
 
 __version__ = "0.1.0"
@@ -58,13 +59,8 @@ __all__ = [
 _HOMES = {
     "kansym.model": ("KAN", "load"),
     "kansym.pipeline": ("FormulaResult", "Recipe", "find_formula"),
-    "kansym.datasets": (
-        "Dataset",
-        "create_dataset",
-        "read_table",
-        "table_dataset",
-        "solar_system",
-    ),
+    "kansym.datasets": ("Dataset", "create_dataset"),
+    "kansym.tables": ("read_table", "solar_system", "table_dataset"),
     "kansym.functions": ("SymbolicFunction", "function_names", "register_function"),
     "kansym.symbolic": ("Formula",),
     "kansym.training": ("History",),

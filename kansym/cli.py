@@ -90,8 +90,8 @@ def fit(
     network.png, model.kansym and summary.json there.
     """
     with _clear_errors():
-        from kansym.datasets import read_table, table_dataset
         from kansym.pipeline import Recipe, find_formula
+        from kansym.tables import read_table, table_dataset
 
         dataset = table_dataset(read_table(data), target, features, seed=seed)
         result = find_formula(
@@ -118,8 +118,8 @@ def predict(model: Path, data: Path, out: Path | None) -> None:
     with _clear_errors():
         import pandas as pd
 
-        from kansym.datasets import read_table
         from kansym.model import load
+        from kansym.tables import read_table
 
         kan = load(model)
         frame = read_table(data)
@@ -172,7 +172,8 @@ def demo(out: Path | None, seed: int) -> None:
 def _demo_cases(seed: int) -> Iterator[tuple[str, str, Dataset, Any]]:
     import torch
 
-    from kansym.datasets import create_dataset, solar_system, table_dataset
+    from kansym.datasets import create_dataset
+    from kansym.tables import solar_system, table_dataset
 
     def law(x: torch.Tensor) -> torch.Tensor:
         return torch.exp(torch.sin(torch.pi * x[:, 0]) + x[:, 1] ** 2)

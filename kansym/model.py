@@ -18,7 +18,8 @@ import torch
 from torch import Tensor
 
 from kansym import bspline, checkpoint, scores, structure, symbolic
-from kansym.datasets import as_dataset, as_matrix, as_targets
+from kansym.arrays import as_matrix, as_targets
+from kansym.datasets import as_dataset
 from kansym.errors import (
     ExtrapolationWarning,
     NoSampleError,

@@ -16,7 +16,9 @@ PACKAGE = Path(kansym.__file__).parent
 ROOMS = (
     "errors",
     "threads",
+    "arrays",
     "datasets",
+    "tables",
     "bspline",
     "edge",
     "functions",

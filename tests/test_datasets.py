@@ -13,18 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from kansym import datasets
-from kansym.datasets import (
-    Dataset,
-    as_dataset,
-    as_labels,
-    as_matrix,
-    as_targets,
-    create_dataset,
-    read_table,
-    solar_system,
-    table_dataset,
-)
+from kansym import tables
+from kansym.arrays import as_labels, as_matrix, as_targets
+from kansym.datasets import Dataset, as_dataset, create_dataset
+from kansym.tables import read_table, solar_system, table_dataset
 
 VALUES = np.array([[1, 2, 3], [4, 5, 6], [7, 8, 9], [0, 1, 0]])
 NAN, INF = float("nan"), float("inf")
@@ -528,5 +520,5 @@ def test_no_warning_on_the_way():
 
 
 def test_public_functions_say_what_they_do():
-    for name in ("create_dataset", "as_matrix", "as_targets", "as_dataset", "read_table"):
-        assert getattr(datasets, name).__doc__
+    for function in (create_dataset, as_matrix, as_targets, as_dataset, read_table):
+        assert function.__doc__

@@ -21,7 +21,7 @@ import numpy as np
 import sympy
 from sympy import Float, Symbol
 
-from kansym.datasets import as_matrix
+from kansym.arrays import as_matrix
 from kansym.errors import NotSymbolicError, check_positive_int
 from kansym.functions import SymbolicFunction, get_function
 from kansym.network import Network

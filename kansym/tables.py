@@ -1,0 +1,198 @@
+"""Tables in: CSV and Parquet files and frames become a `Dataset`; one table comes along."""
+
+from __future__ import annotations
+
+import csv
+import importlib.resources
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+
+from kansym.arrays import as_matrix, as_targets, columns_text
+from kansym.datasets import Dataset
+from kansym.errors import suggestion
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+# Below this many rows a test part would be too small to mean anything.
+MIN_ROWS_FOR_TEST = 50
+
+
+def read_table(path: str | Path) -> pd.DataFrame:
+    """The table in a .csv, .tsv, .txt (separator guessed) or .parquet file.
+
+    Raises FileNotFoundError when there is no such file, ValueError when it cannot be read, has no
+    rows, or uses a column name twice (pandas would rename the second).
+    """
+    path = Path(path)
+    if not path.exists():
+        raise FileNotFoundError(f"path {str(path)!r} does not exist")
+    if not path.is_file():
+        raise ValueError(f"path {str(path)!r} is not a file")
+    suffix = path.suffix.lower()
+    if suffix not in (".csv", ".tsv", ".txt", ".parquet"):
+        raise ValueError(
+            f"path must end in .csv, .tsv, .txt or .parquet, got {path.name!r}; read it with"
+            " pandas and pass the DataFrame"
+        )
+    frame = _read_parquet(path) if suffix == ".parquet" else _read_text(path, suffix)
+    if frame.empty:
+        raise ValueError(f"{path.name!r} has no rows of data, only {columns_text(frame.shape[1])}")
+    return frame
+
+
+def table_dataset(
+    frame: pd.DataFrame,
+    target: str,
+    features: Sequence[str] | None = None,
+    test_fraction: float = 0.2,
+    seed: int = 0,
+    dtype: torch.dtype = torch.float64,
+) -> Dataset:
+    """Columns of a frame as a Dataset with names and a random test part.
+
+    features: names of the input columns; every column but the target by default.
+    test_fraction: in [0, 1). With fewer than 50 rows no test part is split off.
+
+    Raises ValueError for unknown names, text columns and missing values.
+    """
+    if not 0 <= test_fraction < 1:
+        raise ValueError(f"test_fraction must be in [0, 1), got {test_fraction!r}")
+    columns = _check_columns(frame, target, features)
+    X = as_matrix(frame[columns], "X", dtype=dtype)
+    y = as_targets(frame[target], len(X), 1, "y", dtype)
+    if len(X) < 2:
+        raise ValueError(f"the table must have at least 2 rows, got {len(X)}")
+    names = (tuple(columns), (target,))
+    if len(X) < MIN_ROWS_FOR_TEST or round(test_fraction * len(X)) == 0:
+        return Dataset(X, y, None, None, *names)
+    order = torch.randperm(len(X), generator=torch.Generator().manual_seed(seed))
+    test, train = order.split([n := round(test_fraction * len(X)), len(X) - n])
+    if len(train) < 2:
+        raise ValueError(f"test_fraction {test_fraction!r} leaves fewer than 2 rows to learn from")
+    return Dataset(X[train], y[train], X[test], y[test], *names)
+
+
+def solar_system() -> pd.DataFrame:
+    """Semi-major axis (au) and sidereal period (years) of eight planets and five dwarf planets.
+
+    Columns body, semi_major_axis_au, period_years: Kepler's third law, period = axis^1.5, in
+    published figures. Source: JPL Solar System Dynamics; which table is said in data/README.md.
+    """
+    import pandas as pd
+
+    source = importlib.resources.files("kansym") / "data" / "solar_system.csv"
+    with source.open("r", encoding="utf-8") as file:
+        return pd.read_csv(file)
+
+
+def _read_text(path: Path, suffix: str) -> pd.DataFrame:
+    import pandas as pd
+
+    try:
+        header, separator = _read_header(path, suffix)
+        _check_unique(header, repr(path.name))
+        frame = pd.read_csv(
+            path, sep=separator, skipinitialspace=True, encoding="utf-8-sig", low_memory=False
+        )
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path.name!r} is not text in UTF-8: {error}") from error
+    except (pd.errors.ParserError, pd.errors.EmptyDataError, csv.Error, OSError) as error:
+        raise ValueError(
+            f"{path.name!r} cannot be read as a table: {str(error).strip()}"
+        ) from error
+    frame.columns = [str(name).strip() for name in frame.columns]
+    return frame
+
+
+def _read_header(path: Path, suffix: str) -> tuple[list[str], str]:
+    """Column names as they stand in the first line that is not blank, and the separator."""
+    with path.open(newline="", encoding="utf-8-sig") as file:
+        line = next((line for line in file if line.strip()), "")
+        if not line:
+            raise ValueError(f"{path.name!r} is empty")
+        separator = _separator(line, suffix)
+        file.seek(0)  # a quoted name may go on in the next line
+        if separator == r"\s+":
+            rows = (line.split() for line in file)
+        else:
+            rows = csv.reader(file, delimiter=separator, skipinitialspace=True)
+        filled = (row for row in rows if any(cell.strip() for cell in row))
+        names, first = next(filled), next(filled, [])
+    if len(first) > len(names):
+        # pandas would take the first column for row labels and shift all names by one.
+        raise ValueError(
+            f"{path.name!r} has rows longer than its header of {columns_text(len(names))}"
+        )
+    return [name.strip() for name in names], separator
+
+
+def _separator(line: str, suffix: str) -> str:
+    """What separates the columns: comma or semicolon in .csv, tab in .tsv, anything in .txt."""
+    if suffix == ".tsv":
+        return "\t"
+    if suffix == ".csv":
+        return ";" if ";" in line and "," not in line else ","
+    return next((s for s in "\t;," if s in line), r"\s+")
+
+
+def _read_parquet(path: Path) -> pd.DataFrame:
+    import pandas as pd
+    import pyarrow.lib
+    import pyarrow.parquet as pq
+
+    try:
+        _check_unique(pq.read_schema(path).names, repr(path.name))
+        return pd.read_parquet(path)
+    except (pyarrow.lib.ArrowException, OSError) as error:
+        raise ValueError(
+            f"{path.name!r} cannot be read as Parquet: {str(error).strip()}"
+        ) from error
+
+
+def _check_unique(names: Sequence[str], where: str) -> None:
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise ValueError(
+            f"column names must be unique; {where} has {', '.join(map(repr, twice))} twice"
+        )
+
+
+def _check_columns(frame: pd.DataFrame, target: str, features: Sequence[str] | None) -> list[str]:
+    """Names of the feature columns, all known, numeric and without gaps."""
+    known = [str(name) for name in frame.columns]
+    _check_unique(known, "the table")
+    if isinstance(features, str):
+        raise ValueError(f"features must be a list of column names, got the string {features!r}")
+    columns = [n for n in frame.columns if n != target] if features is None else list(features)
+    for name in (target, *columns):
+        if name not in frame.columns:
+            raise ValueError(f"unknown column {name!r};{suggestion(name, known)}")
+    if target in columns:
+        raise ValueError(f"features must not contain the target {target!r}")
+    if not columns:
+        raise ValueError("features must name at least one column besides the target")
+    _check_unique(columns, "features")
+    _check_numeric(frame, [target, *columns])
+    return columns
+
+
+def _check_numeric(frame: pd.DataFrame, columns: Sequence[str]) -> None:
+    from pandas.api import types
+
+    text = [name for name in columns if not types.is_numeric_dtype(frame[name].dtype)]
+    if text:
+        raise ValueError(
+            f"columns must be numeric, got {', '.join(f'{n!r} ({frame[n].dtype})' for n in text)};"
+            " choose the numeric ones with features"
+        )
+    gaps = frame[list(columns)].isna().to_numpy().sum(0)
+    for name, missing in zip(columns, gaps, strict=True):
+        if missing:
+            raise ValueError(
+                f"column {name!r} has {missing} of {len(frame)} values missing; drop or fill those"
+                " rows"
+            )
