@@ -19,6 +19,8 @@ import numpy as np  # noqa: E402
 import pytest  # noqa: E402
 import torch  # noqa: E402
 
+from kansym import functions  # noqa: E402
+
 torch.set_num_threads(1)
 
 # A slow moment of a shared machine is no failure, and a failure must come back in the next run.
@@ -51,3 +53,12 @@ def global_random_state():
 def generator():
     """Random numbers of a test's own, the same in every run."""
     return torch.Generator().manual_seed(0)
+
+
+@pytest.fixture(autouse=True)
+def library():
+    """The library is as before when a test that registers is over."""
+    before = dict(functions._REGISTRY)
+    yield
+    functions._REGISTRY.clear()
+    functions._REGISTRY.update(before)

@@ -19,15 +19,6 @@ LIBRARY = get_library(NAMES)
 SELF_SIMILAR = {"j0", "j1"}
 
 
-@pytest.fixture(autouse=True)
-def library():
-    """The library is as before when a test that registers is over."""
-    before = dict(functions._REGISTRY)
-    yield
-    functions._REGISTRY.clear()
-    functions._REGISTRY.update(before)
-
-
 def uniform(generator, low, high, *shape):
     return low + (high - low) * torch.rand(*shape, generator=generator, dtype=torch.float64)
 

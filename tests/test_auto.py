@@ -13,15 +13,6 @@ from kansym.symbolic.auto import auto_symbolic, network_score
 SMALL = ["x", "x^2", "x^3", "exp", "log", "sin", "tanh", "sqrt"]
 
 
-@pytest.fixture(autouse=True)
-def library():
-    """The library is as before when a test that registers is over."""
-    before = dict(functions._REGISTRY)
-    yield
-    functions._REGISTRY.clear()
-    functions._REGISTRY.update(before)
-
-
 def rows(n_in, n=200, seed=0):
     generator = torch.Generator().manual_seed(seed)
     return 2 * torch.rand(n, n_in, generator=generator, dtype=torch.float64) - 1

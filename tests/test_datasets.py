@@ -13,7 +13,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from kansym import tables
 from kansym.arrays import as_labels, as_matrix, as_targets
 from kansym.datasets import Dataset, as_dataset, create_dataset
 from kansym.tables import read_table, solar_system, table_dataset

@@ -14,15 +14,6 @@ EDGE, PLACE = (0, 2, 1), (1, 2)
 PARAMS = (1.3, 0.4, -0.7, 0.2)
 
 
-@pytest.fixture(autouse=True)
-def library():
-    """The library is as before when a test that registers is over."""
-    before = dict(functions._REGISTRY)
-    yield
-    functions._REGISTRY.clear()
-    functions._REGISTRY.update(before)
-
-
 def rows(generator, n=97, n_in=3):
     return 2 * torch.rand(n, n_in, generator=generator, dtype=torch.float64) - 1
 

@@ -8,7 +8,7 @@ import pytest
 import sympy
 import torch
 
-from kansym import KAN, Formula, NotSymbolicError, functions
+from kansym import KAN, Formula, NotSymbolicError
 from kansym.functions import function_names, get_function, register_function
 
 HOSTILE = [
@@ -41,15 +41,6 @@ HOSTILE = [
     "\u202eevil",
     "\x00",
 ]
-
-
-@pytest.fixture(autouse=True)
-def library():
-    """The library is as before when a test that registers is over."""
-    before = dict(functions._REGISTRY)
-    yield
-    functions._REGISTRY.clear()
-    functions._REGISTRY.update(before)
 
 
 def rows(generator, n_in, n=31):

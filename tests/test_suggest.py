@@ -35,15 +35,6 @@ CURVES = [
 ]
 
 
-@pytest.fixture(autouse=True)
-def library():
-    """The library is as before when a test that registers is over."""
-    before = dict(functions._REGISTRY)
-    yield
-    functions._REGISTRY.clear()
-    functions._REGISTRY.update(before)
-
-
 def rows(generator, n=211, n_in=3, dtype=torch.float64):
     return 2 * torch.rand(n, n_in, generator=generator, dtype=dtype) - 1
 
