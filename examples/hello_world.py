@@ -12,20 +12,20 @@ from kansym import KAN, Formula, create_dataset
 FIGURES = Path(__file__).resolve().parent.parent / "figures"
 
 
-def main() -> None:
+def main(figures: Path = FIGURES) -> None:
     data = create_dataset(
         lambda x: torch.exp(torch.sin(torch.pi * x[:, 0]) + x[:, 1] ** 2), n_var=2
     )
 
     model = KAN([2, 5, 1], grid=5, k=3, seed=0)
     print(model.fit(data, opt="LBFGS", steps=50, lamb=1e-3))
-    save(model, "hello_1_trained.png")
+    save(model, figures / "hello_1_trained.png")
 
     model = model.prune().merge()
     print(model.fit(data, opt="LM", steps=50, progress=False))
     model = model.refine(10)
     print(model.fit(data, opt="LM", steps=50, progress=False))
-    save(model, "hello_2_pruned.png")
+    save(model, figures / "hello_2_pruned.png")
 
     print(model.suggest_symbolic(0, 0, 0))
     for step in model.auto_symbolic():
@@ -34,11 +34,11 @@ def main() -> None:
     formula = model.symbolic_formula(snap=True)
     print(formula)
     print(formula.latex())
-    save(model, "hello_3_named.png", formula)
+    save(model, figures / "hello_3_named.png", formula)
 
 
-def save(model: KAN, name: str, formula: Formula | None = None) -> None:
-    model.plot(formula=formula or False).figure.savefig(FIGURES / name, dpi=150)
+def save(model: KAN, path: Path, formula: Formula | None = None) -> None:
+    model.plot(formula=formula or False).figure.savefig(path, dpi=150)
 
 
 if __name__ == "__main__":

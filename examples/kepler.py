@@ -10,7 +10,7 @@ from kansym import find_formula, solar_system, table_dataset
 FIGURES = Path(__file__).resolve().parent.parent / "figures"
 
 
-def main() -> None:
+def main(figures: Path = FIGURES) -> None:
     bodies = solar_system()
     print(bodies.to_string(index=False))
     orbits = table_dataset(bodies, "period_years", ["semi_major_axis_au"])
@@ -18,7 +18,7 @@ def main() -> None:
     print(f"\n{result.formula}\nR2 = {result.r2[0]:.9f}\n{result.formula.latex()}")
     print(result.spline_model.suggest_symbolic(0, 0, 0))
     axes = result.model.plot(formula=result.formula)
-    axes.figure.savefig(FIGURES / "kepler.png", dpi=150)
+    axes.figure.savefig(figures / "kepler.png", dpi=150)
 
 
 if __name__ == "__main__":

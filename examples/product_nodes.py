@@ -13,19 +13,19 @@ from kansym import KAN, create_dataset
 FIGURES = Path(__file__).resolve().parent.parent / "figures"
 
 
-def main() -> None:
+def main(figures: Path = FIGURES) -> None:
     data = create_dataset(lambda x: torch.sin(2 * x[:, 0]) * torch.exp(-x[:, 1]), n_var=2)
     model = KAN([2, [0, 1], 1], seed=1)
     print(model.fit(data, opt="LM", steps=60, lamb=1e-3, progress=False))
     model = model.prune()
     print(model.fit(data, opt="LM", steps=50, progress=False))
-    model.plot().figure.savefig(FIGURES / "product_1_splines.png", dpi=150)
+    model.plot().figure.savefig(figures / "product_1_splines.png", dpi=150)
     for step in model.auto_symbolic():
         print(f"edge {step.edge}: {step.name}, R2 = {step.r2:.9f}")
     formula = model.symbolic_formula(names=["x", "y"], snap=True)
     print(formula)
     axes = model.plot(names=["x", "y"], formula=formula)
-    axes.figure.savefig(FIGURES / "product_2_named.png", dpi=150)
+    axes.figure.savefig(figures / "product_2_named.png", dpi=150)
 
 
 if __name__ == "__main__":
