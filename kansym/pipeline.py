@@ -93,8 +93,8 @@ def find_formula(
     lib: names of the functions to use. max_time: seconds; no width is begun after that, and fits
     end early. progress: show a bar while training. report: called with a line about each stage.
 
-    Raises ValueError for bad data or arguments, a constant target among them; EmptyNetworkError when
-    nothing in X explains y.
+    Raises ValueError for bad data or arguments, a constant target among them; EmptyNetworkError
+    when nothing in X explains y.
     """
     recipe = recipe or Recipe()
     data = as_dataset(dataset)
@@ -128,8 +128,8 @@ def _check_targets_vary(data: Dataset) -> None:
     for o in torch.nonzero((data.y == data.y[0]).all(0)).flatten().tolist():
         name = names[o] if names else f"column {o} of y"
         raise ValueError(
-            f"{name} must vary, got {float(data.y[0, o]):g} in every training row; there is nothing "
-            "to explain"
+            f"{name} must vary, got {float(data.y[0, o]):g} in every training row; "
+            "there is nothing to explain"
         )
 
 
