@@ -1,6 +1,6 @@
-"""A product of two unknown functions, sin(2 x) exp(-y), with one product node.
+"""A product of two unknown functions, sin(2 x1) exp(-x2), with one product node.
 
-Sum nodes alone need x y = ((x + y)^2 - (x - y)^2) / 4; a product node reads as what it is.
+Sum nodes alone need u v = ((u + v)^2 - (u - v)^2) / 4; a product node reads as what it is.
 Run from anywhere: python examples/product_nodes.py. Pictures go to figures/.
 """
 
@@ -22,9 +22,9 @@ def main(figures: Path = FIGURES) -> None:
     model.plot().figure.savefig(figures / "product_1_splines.png", dpi=150)
     for step in model.auto_symbolic():
         print(f"edge {step.edge}: {step.name}, R2 = {step.r2:.9f}")
-    formula = model.symbolic_formula(names=["x", "y"], snap=True)
+    formula = model.symbolic_formula(snap=True)
     print(formula)
-    axes = model.plot(names=["x", "y"], formula=formula)
+    axes = model.plot(formula=formula)
     axes.figure.savefig(figures / "product_2_named.png", dpi=150)
 
 

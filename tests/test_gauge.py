@@ -64,9 +64,20 @@ def test_hidden_sums_start_with_one_and_have_no_constant(generator):
     assert not first[:, :, 3].any()
 
 
-def test_splines_and_products_stay_as_they_are(generator):
+def test_factors_start_with_one(generator):
+    model = named([2, [1, 1], 1], ["sin", "tanh", "exp", "x^2", "sin", "arctan", "exp", "arctan"])
+    X = make_inputs(2, generator)
+    before = model(X).detach()
+    tidy(model)
+    assert torch.allclose(model(X), before, rtol=1e-12)
+    assert model.kan_layers[0].affine[:, 0, 2].tolist() == pytest.approx([1.0, 1.0, 1.0])
+    assert bool(model.kan_layers[0].affine[1:, :, 3].all())  # a constant of a factor must stay
+
+
+def test_nodes_next_to_a_spline_stay_as_they_are(generator):
     model = named([2, [1, 1], 1], ["sin"] * 6 + ["tanh"] * 2)
-    del model.kan_layers[1].symbolic[0, 0]  # the sum node now feeds a spline
+    for node in (0, 1):
+        del model.kan_layers[1].symbolic[0, node]
     X = make_inputs(2, generator)
     before, affine = model(X).detach(), model.kan_layers[0].affine.detach().clone()
     tidy(model)

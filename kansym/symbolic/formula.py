@@ -53,7 +53,8 @@ class Formula(_Formula):
     ) -> Formula:
         self = super().__new__(cls, tuple(exprs), tuple(variables))
         self.names = tuple(names) if names else tuple(str(v) for v in variables)
-        default = [f"y{o + 1}" if len(exprs) > 1 else "y" for o in range(len(exprs))]
+        letter = next((name for name in ("y", "f") if name not in self.names), "output")
+        default = [f"{letter}{o + 1}" if len(exprs) > 1 else letter for o in range(len(exprs))]
         self.target_names = tuple(target_names) if target_names else tuple(default)
         self.snapped = tuple(snapped)
         return self

@@ -4,6 +4,7 @@ A hidden node may be scaled and shifted at will as long as its outgoing edges un
 the argument of a power or an exponential. The choice made here reads best:
 
     a hidden sum node   its first incoming edge has c = 1, none has a constant d
+    a product node      the first incoming edge of each factor has c = 1
     x                   a = 1, b = 0
     powers, log, abs    a = 1, or -1 where the function knows only half of the line
     exp                 b = 0
@@ -17,7 +18,6 @@ from collections.abc import Callable
 import torch
 
 from kansym.functions import SymbolicFunction, get_function
-from kansym.layer import KANLayer
 from kansym.network import Network
 
 Affine = tuple[float, float, float, float]
@@ -32,24 +32,28 @@ def tidy(network: Network) -> None:
             f = get_function(layer.symbolic[j, i])
             layer.affine[j, i] = layer.affine.new_tensor(_normal(f, *layer.affine[j, i].tolist()))
         if l + 1 < len(layers):
-            for node in range(network.width[l + 1].n_sum):
-                _standardise_node(layer, layers[l + 1], node)
+            for node in range(network.width[l + 1].total):
+                _standardise_node(network, l, node)
 
 
-def _standardise_node(before: KANLayer, after: KANLayer, node: int) -> None:
-    """Scale and shift a sum node whose edges are all symbolic."""
-    incoming, outgoing = before.mask[node], after.mask[:, node]
-    numeric = before.is_numeric[node].any() | after.is_numeric[:, node].any()
-    if bool(numeric) or not bool(incoming.any()):
+def _standardise_node(network: Network, l: int, node: int) -> None:
+    """Scale and shift a node of row l + 1 whose edges are all symbolic."""
+    before, after = network.kan_layers[l], network.kan_layers[l + 1]
+    subnodes = network.subnodes_of_node(l, node)
+    if bool(before.is_numeric[subnodes].any() | after.is_numeric[:, node].any()):
         return
-    edges = before.affine[node, incoming]
-    scale, shift = edges[0, 2].clone(), edges[:, 3].sum()
-    if not bool(torch.isfinite(1 / scale)):
-        return
-    before.affine[node, incoming, 2] /= scale
-    before.affine[node, incoming, 3] = 0
-    after.affine[outgoing, node, 1] += after.affine[outgoing, node, 0] * shift
-    after.affine[outgoing, node, 0] *= scale
+    outgoing = after.mask[:, node]
+    for s in subnodes:
+        incoming = before.mask[s]
+        scale = before.affine[s, incoming, 2][:1].clone()
+        if not bool(torch.isfinite(1 / scale).all()):
+            continue
+        if len(subnodes) == 1:
+            shift = before.affine[s, incoming, 3].sum()
+            before.affine[s, incoming, 3] = 0
+            after.affine[outgoing, node, 1] += after.affine[outgoing, node, 0] * shift
+        before.affine[s, incoming, 2:] /= scale
+        after.affine[outgoing, node, 0] *= scale
 
 
 def _normal(f: SymbolicFunction, a: float, b: float, c: float, d: float) -> Affine:
