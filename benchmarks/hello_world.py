@@ -194,6 +194,7 @@ def summary(rows: list[dict[str, Any]], libraries: list[str]) -> str:
 
 
 def write(stem: Path, rows: list[dict[str, Any]], text: str) -> None:
+    stem.parent.mkdir(parents=True, exist_ok=True)
     commit = subprocess.run(
         ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
     ).stdout.strip()
