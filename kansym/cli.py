@@ -67,8 +67,14 @@ class ListType(click.ParamType):
 @click.option("--lib", type=ListType(), help="Functions to use, e.g. x,x^2,sin,exp; default: all.")
 @click.option("--lamb", type=float, default=1e-3, show_default=True, help="Weight of sparsity.")
 @click.option("--steps", type=int, default=60, show_default=True, help="Of sparse training.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Of split and network.")
-@click.option("--max-time", type=float, help="Seconds for the search.")
+@click.option(
+    "--seed",
+    type=click.IntRange(0, 2**32 - 1),
+    default=0,
+    show_default=True,
+    help="Of split and network.",
+)
+@click.option("--max-time", type=float, help="Seconds; what is under way is finished.")
 @click.option("--out", type=click.Path(path_type=Path), help=OUT_HELP)
 @click.option("--progress/--no-progress", default=None, help="Default: only on a terminal.")
 def fit(
@@ -93,6 +99,7 @@ def fit(
         from kansym.pipeline import Recipe, find_formula
         from kansym.tables import read_table, table_dataset
 
+        _check_folder(out)
         dataset = table_dataset(read_table(data), target, features, seed=seed)
         result = find_formula(
             dataset,
@@ -152,11 +159,12 @@ def show(model: Path, plot: Path | None) -> None:
 
 @main.command()
 @click.option("--out", type=click.Path(path_type=Path), help=OUT_HELP)
-@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True)
 def demo(out: Path | None, seed: int) -> None:
     """Find two laws again: exp(sin(pi x) + y^2) from 1,000 rows, and Kepler's third law from the
     orbits of the planets and dwarf planets."""
     with _clear_errors():
+        _check_folder(out)
         started = time.perf_counter()
         for name, title, dataset, width in _demo_cases(seed):
             click.echo(f"\n{title}")
@@ -167,6 +175,15 @@ def demo(out: Path | None, seed: int) -> None:
             if out is not None:
                 _write_results(result, dataset, seed, out / name)
         click.echo(f"\nBoth in {time.perf_counter() - started:.0f} s.")
+
+
+def _check_folder(out: Path | None) -> None:
+    """Make the folder before the search rather than lose its results after it."""
+    if out is None:
+        return
+    if out.exists() and not out.is_dir():
+        raise ValueError(f"--out must name a folder, got the file {str(out)!r}")
+    out.mkdir(parents=True, exist_ok=True)
 
 
 def _demo_cases(seed: int) -> Iterator[tuple[str, str, Dataset, Any]]:
@@ -194,6 +211,7 @@ def _summary_text(result: FormulaResult) -> str:
             f"  {target}: R2 = {r2:.10g}, RMSE = {rmse:.3g} on the {result.tested_on} rows "
             f"(splines: {spline:.3g})"
         )
+    lines += [f"  note: {remark}" for remark in result.remarks]
     named = ", ".join(f"{step.edge} {step.name}" for step in result.steps)
     stages = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in result.seconds.items())
     return "\n".join([*lines, f"  edges (layer, input, output): {named}", f"  {stages}"])
@@ -204,7 +222,8 @@ def _model_text(kan: KAN) -> str:
 
     lines = [f"width {[tuple(row) for row in kan.width]}, {kan.n_active_edges} active edges"]
     try:
-        lines += [str(kan.symbolic_formula())]
+        has_targets = kan.sample is not None and kan.sample.y is not None
+        lines += [str(kan.symbolic_formula(snap=has_targets))]
     except NotSymbolicError as error:
         lines += [f"no formula yet: {error}"]
     if kan.sample is not None:

@@ -53,8 +53,9 @@ def check_choice(argument: str, value: object, choices: Iterable[str]) -> str:
 
 def suggestion(value: object, known: Sequence[str]) -> str:
     """ " did you mean 'sin'? Known: ..." for the end of a message about an unknown name."""
-    near = difflib.get_close_matches(str(value), known, n=1, cutoff=0.5)
-    hint = f" did you mean {near[0]!r}?" if near else ""
+    folded = {name.casefold(): name for name in known}
+    near = difflib.get_close_matches(str(value).casefold(), folded, n=1, cutoff=0.5)
+    hint = f" did you mean {folded[near[0]]!r}?" if near else ""
     return f"{hint} Known: {', '.join(known)}"
 
 

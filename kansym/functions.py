@@ -318,6 +318,7 @@ def register_function(
     sympy: Callable[[Any], Any],
     complexity: float = 3.0,
     domain: tuple[float, float] | None = None,
+    replace: bool = False,
 ) -> SymbolicFunction:
     """Add a function to the library; it can be suggested, fixed, printed and saved at once.
 
@@ -327,11 +328,12 @@ def register_function(
     domain: (low, high) where it is defined. When None, [-16, 16] is probed in steps of 1/64: one
         infinite point is a pole, otherwise the longest finite run is taken.
 
-    The NumPy form and the derivative are derived. Registering a name again replaces a function of
-    one's own; built-in names are protected.
+    The NumPy form and the derivative are derived. Registering the same function again is allowed;
+    another one under a name in use only with `replace`, for it changes every model that has it.
+    Built-in names are protected.
 
     Raises ValueError when the name is taken or unusable, when the forms disagree at a probe point,
-    or when the function is defined nowhere in [-16, 16].
+    when the torch form cannot be differentiated, or when it is defined nowhere in [-16, 16].
     """
     if not name or not isinstance(name, str) or not name.isprintable() or len(name) > 40:
         raise ValueError(f"name must be 1 to 40 printable characters, got {name!r}")
@@ -339,6 +341,8 @@ def register_function(
         raise ValueError(f"name {name!r} is a built-in function; choose another name")
     if not complexity > 0:
         raise ValueError(f"complexity must be positive, got {complexity!r}")
+    if domain is not None and not domain[0] < domain[1]:
+        raise ValueError(f"domain must be (low, high) with low < high, got {domain!r}")
     probe = np.arange(-1024, 1025) / 64
     values = _probe(name, torch, probe)
     candidate = SymbolicFunction(
@@ -350,6 +354,14 @@ def register_function(
         has_parity=_has_parity(values),
     )
     _check_forms_agree(candidate, probe, values)
+    old = _REGISTRY.get(name)
+    if old is not None and not replace:
+        before = _probe(name, old.torch, probe)
+        if not np.allclose(before, values, equal_nan=True):
+            raise ValueError(
+                f"name {name!r} is registered with another function; choose another name, or pass "
+                "replace=True, which changes every model that has it"
+            )
     _REGISTRY[name] = candidate
     return candidate
 
@@ -358,9 +370,16 @@ _BUILTIN_NAMES = frozenset(_REGISTRY)
 
 
 def _probe(name: str, form: Callable[[Tensor], Tensor], points: np.ndarray) -> np.ndarray:
-    result = form(torch.tensor(points, dtype=torch.float64))
+    try:
+        result = form(torch.tensor(points, dtype=torch.float64))
+    except Exception as error:  # whatever a function of the user's may raise
+        raise ValueError(f"the torch form of {name!r} fails on a tensor: {error}") from error
     if not isinstance(result, Tensor) or result.shape != (len(points),):
         raise ValueError(f"the torch form of {name!r} must return a tensor of its argument's shape")
+    try:
+        _differentiate(form, torch.tensor(points, dtype=torch.float64))
+    except Exception as error:
+        raise ValueError(f"the torch form of {name!r} has no derivative: {error}") from error
     return result.detach().numpy()
 
 

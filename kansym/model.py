@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
 
-EXTRAPOLATION_MARGIN = 0.01  # of a column's range; less is no extrapolation worth a warning
+EXTRAPOLATION_MARGIN = 0.05  # of a column's range; less is no extrapolation worth a warning
 POOR_SHARE = 0.1  # of the outputs' variation, lost with an edge's name, from which it is doubted
 
 
@@ -157,12 +157,22 @@ class KAN(Network):
     def predict(self, X: Any) -> Any:
         """Outputs [n, out] for X [n, in], as a NumPy array, or a tensor when X is one.
 
-        Warns (ExtrapolationWarning) when X leaves the range of the grids by more than 1 %.
+        Columns of a frame are taken by name when the model knows its names. Warns
+        (ExtrapolationWarning) when X leaves the range of the grids by more than 5 %, and when an
+        output is not finite: X is then outside the domain of a named function.
         """
         table = self._matrix(X)
         self._warn_outside(table)
         with torch.no_grad():
             prediction = self(table)
+        bad = int((~torch.isfinite(prediction)).any(1).sum())
+        if bad:
+            warnings.warn(
+                f"{bad} of {len(table)} predictions are not finite: X is outside the domain of a "
+                "function on an edge",
+                ExtrapolationWarning,
+                stacklevel=2,
+            )
         return prediction if isinstance(X, Tensor) else prediction.cpu().numpy()
 
     def _warn_outside(self, X: Tensor) -> None:
@@ -175,8 +185,8 @@ class KAN(Network):
             names = self.feature_names or [f"x{i + 1}" for i in range(self.n_in)]
             columns = ", ".join(names[i] for i in torch.nonzero(outside).flatten().tolist())
             warnings.warn(
-                f"X leaves the range the model was fitted on in: {columns}; outside it splines "
-                f"follow the rule {layer.outside!r}",
+                f"X leaves the range the model was fitted on in: {columns}; outside it a spline "
+                f"follows the rule {layer.outside!r} and a named function goes on",
                 ExtrapolationWarning,
                 stacklevel=3,
             )
@@ -422,9 +432,19 @@ class KAN(Network):
                 setattr(model, name, tuple(extra[name]))
         return model
 
+    def extra_repr(self) -> str:
+        rows = [row.n_sum if not row.n_product else list(row) for row in self.width]
+        named = sum(int(layer.is_symbolic.sum()) for layer in self.kan_layers)
+        return f"width={rows}, {self.n_active_edges} active edges, {named} of them named"
+
     # -- helpers ----------------------------------------------------------------------------------
 
     def _matrix(self, X: Any) -> Tensor:
+        if self.feature_names and hasattr(X, "columns"):
+            missing = [name for name in self.feature_names if name not in X.columns]
+            if missing:
+                raise ValueError(f"X lacks the columns {missing}; it has {list(X.columns)}")
+            X = X[list(self.feature_names)]
         return as_matrix(X, "X", self.n_in, self.dtype, self.device)
 
     def _sample_X(self, X: Any) -> Tensor:

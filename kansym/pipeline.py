@@ -1,16 +1,19 @@
 """The whole way in one call: train, sparsify, prune, merge, refine, name, snap.
 
-Each width is taken through all stages; the formula with the lowest
+Each width is taken through all stages, and the formula with the lowest
 
-    log2 (relative RMSE, on the test part if there is one) + complexity of the named edges
+    n log2 (relative RMSE) + 6 complexity of the named edges
 
-is kept, and the search ends early when one fits to rounding.
+on the n rows of the test part (of the training part without one) is kept: the bits it takes to
+write down what the formula leaves unexplained, and the formula. A width whose splines hardly better
+the best formula so far is not named, and the search ends early when a formula fits to rounding.
 """
 
 from __future__ import annotations
 
 import math
 import time
+import warnings
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -24,12 +27,18 @@ from kansym.datasets import Dataset, as_dataset
 from kansym.errors import EmptyNetworkError
 from kansym.model import KAN
 from kansym.network import parse_width
-from kansym.symbolic import AutoStep, Formula, network_score
+from kansym.symbolic import AutoStep, Formula, log_rmse, network_complexity
+from kansym.training import History
 
 Width = Sequence[int | Sequence[int]]
 T = TypeVar("T")
 Report = Callable[[str], None]
 
+COMPLEXITY_BITS = 6.0  # a function of complexity 2 has 3 or 4 constants of 3 to 4 bits
+LITTLE_R2, DOUBTFUL_R2 = 0.3, 0.999
+FAR_FROM_SPLINES = 1.5  # times their RMSE
+LARGEST = 1e150  # the square of a larger number is not finite
+WORTHWHILE = 0.9  # of the best formula's RMSE, which a wider network must get below
 EXACT_RMSE = 1e-9  # relative to the spread of y; a formula this good needs no rival
 
 
@@ -74,6 +83,21 @@ class FormulaResult:
     tested_on: str
     seconds: dict[str, float] = field(repr=False)
 
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """Plain words about what the formula is not."""
+        lines = []
+        if self.tested_on == "train":
+            lines.append("no rows were kept aside: judged on the rows it was fitted to")
+        for target, r2, rmse, spline in zip(
+            self.formula.target_names, self.r2, self.rmse, self.spline_rmse, strict=True
+        ):
+            if not r2 > LITTLE_R2:
+                lines.append(f"{target}: explains little or nothing")
+            elif rmse > FAR_FROM_SPLINES * spline and r2 < DOUBTFUL_R2:
+                lines.append(f"{target}: far behind the splines; the names may be wrong")
+        return tuple(lines)
+
 
 def find_formula(
     dataset: Any,
@@ -83,7 +107,7 @@ def find_formula(
     recipe: Recipe | None = None,
     seed: int = 0,
     max_time: float | None = None,
-    progress: bool = True,
+    progress: bool = False,
     report: Report | None = None,
 ) -> FormulaResult:
     """A formula for a data set.
@@ -91,39 +115,57 @@ def find_formula(
     dataset: as for `KAN.fit`. width: of the network; by default no hidden row, then a row of 5 sum
     nodes, then one of 2 sum and 2 product nodes, as far as the data determine them.
     lib: names of the functions to use. max_time: seconds; no width is begun after that, and fits
-    end early. progress: show a bar while training. report: called with a line about each stage.
+    end early; naming that is under way is finished. progress: show a bar while training.
+    report: called with a line about each stage.
 
+    Ctrl-C ends the search with the best formula so far, or as an interrupt where there is none.
     Raises ValueError for bad data or arguments, a constant target among them; EmptyNetworkError
     when nothing in X explains y.
     """
     recipe = recipe or Recipe()
     data = as_dataset(dataset)
-    _check_targets_vary(data)
+    _check_explainable(data)
     library = None if lib is None else list(lib)
     clock = _Clock(max_time, report)
     best: tuple[float, FormulaResult] | None = None
+    doubts: list[warnings.WarningMessage] = []
     failure: EmptyNetworkError | None = None
     for shape in default_widths(data, recipe) if width is None else [width]:
         if best is not None and clock.left() <= 0:
             break
         try:
             splines = _sparse_model(data, shape, recipe, seed, progress, clock)
+            if best is not None and not _is_worth_naming(splines, best[1], data):
+                continue
+            with warnings.catch_warnings(record=True) as raised:
+                warnings.simplefilter("always")
+                result = _named(splines, data, shape, library, clock)
         except EmptyNetworkError as error:
             failure = error
             continue
-        result = _named(splines, data, shape, library, clock)
-        score = network_score(result.model, *_judged(data)[1:])
+        except KeyboardInterrupt:
+            if best is None:
+                raise
+            break
+        score = _description_length(result.model, data)
         if best is None or score < best[0]:
-            best = score, result
+            best, doubts = (score, result), raised
         if all(1 - r2 <= EXACT_RMSE**2 for r2 in result.r2):
             break
     if best is None:
         assert failure is not None
         raise failure
+    for doubt in doubts:  # of the formula that is handed out, not of those that lost
+        warnings.warn(doubt.message, stacklevel=2)
     return best[1]
 
 
-def _check_targets_vary(data: Dataset) -> None:
+def _check_explainable(data: Dataset) -> None:
+    for name, values in (("X", data.X), ("y", data.y)):
+        if float(values.abs().max()) > LARGEST:
+            raise ValueError(f"{name} must stay below {LARGEST:g} in size; choose larger units")
+    if not bool(torch.diff(data.X, dim=0).any()):
+        raise ValueError("X must vary; every column is constant, so that nothing can explain y")
     names = data.target_names or (["y"] if data.y.shape[1] == 1 else None)
     for o in torch.nonzero((data.y == data.y[0]).all(0)).flatten().tolist():
         name = names[o] if names else f"column {o} of y"
@@ -186,6 +228,7 @@ def _sparse_model(
         history = model.fit(
             data, recipe.opt, steps, lamb=recipe.lamb, progress=progress, max_time=clock.budget()
         )
+        _pass_on_interrupt(history)
         return history.best_objective
 
     def sparsify() -> KAN:
@@ -201,7 +244,9 @@ def _sparse_model(
 
     def refit(model: KAN) -> KAN:
         coarse = model.prune(recipe.node_th, recipe.edge_th).merge()
-        coarse.fit(data, opt="LM", steps=50, progress=False, max_time=clock.budget())
+        _pass_on_interrupt(
+            coarse.fit(data, opt="LM", steps=50, progress=False, max_time=clock.budget())
+        )
         n_coefficients = coarse.n_active_edges * (recipe.refined_grid + recipe.k + 1)
         if n_coefficients > data.y.numel() or recipe.refined_grid <= recipe.grid:
             return coarse
@@ -213,6 +258,22 @@ def _sparse_model(
 
     sparse = clock.stage("train", f"width {list(width)}", sparsify)
     return clock.stage("prune and refit", "", lambda: refit(sparse))
+
+
+def _description_length(model: KAN, data: Dataset) -> float:
+    _, X, y = _judged(data)
+    return len(y) * log_rmse(model, X, y) + COMPLEXITY_BITS * network_complexity(model, X)
+
+
+def _is_worth_naming(splines: KAN, best: FormulaResult, data: Dataset) -> bool:
+    """Naming costs more than training: only for splines clearly better than the best formula."""
+    pairs = zip(_rmse(splines, data), best.rmse, strict=True)
+    return any(new < WORTHWHILE * old for new, old in pairs)
+
+
+def _pass_on_interrupt(history: History) -> None:
+    if history.stopped == "interrupted":
+        raise KeyboardInterrupt
 
 
 def _named(

@@ -90,7 +90,7 @@ def test_show_tells_formula_and_scores_and_draws(fitted, tmp_path):
     result = run("show", out / "model.kansym", "--plot", tmp_path / "net.svg")
     assert result.exit_code == 0, result.output
     assert "2 active edges" in result.output
-    assert "sin(3.0*a" in result.output
+    assert "y = b**2 + 2*sin(3*a)" in result.output
     assert "a: score" in result.output
     assert (tmp_path / "net.svg").stat().st_size > 1000
 
@@ -108,6 +108,8 @@ def test_show_tells_formula_and_scores_and_draws(fitted, tmp_path):
         (["fit", "{table}", "--target", "y", "--features", "a", "--width", "3,1"], "3 columns"),
         (["fit", "{table}", "--target", "y", "--features", "a", "--width", "1,x"], "not a width"),
         (["fit", "{table}", "--target", "y", "--features", "a", "--max-time", "0"], "max_time"),
+        (["fit", "{table}", "--target", "y", "--features", "a", "--seed", "-1"], "--seed"),
+        (["fit", "{table}", "--target", "y", "--out", "{table}"], "--out must name a folder"),
         (["predict", "{table}", "{table}"], "cannot load"),
         (["show", "{missing}"], "no file"),
     ],

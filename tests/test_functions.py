@@ -353,3 +353,35 @@ def test_a_library_is_a_choice_of_functions():
         get_library([])
     with pytest.raises(ValueError, match="unknown function 'sine'"):
         get_library(["sine"])
+
+
+def test_another_function_under_a_name_in_use_needs_replace():
+    first = register_function("mine", torch.sin, sympy.sin)
+    register_function("mine", torch.sin, sympy.sin)  # a notebook cell run twice
+    with pytest.raises(
+        ValueError, match=r"'mine' is registered with another function.*replace=True"
+    ):
+        register_function("mine", torch.cos, sympy.cos)
+    assert get_function("mine").torch is first.torch
+    register_function("mine", torch.cos, sympy.cos, replace=True)
+    assert get_function("mine").torch is torch.cos
+
+
+@pytest.mark.parametrize(
+    ("form", "message"),
+    [
+        (lambda x: 1 // 0, "the torch form of 'mine' fails on a tensor"),
+        (
+            lambda x: torch.as_tensor(np.sin(x.numpy())),
+            "the torch form of 'mine' has no derivative",
+        ),
+    ],
+)
+def test_a_torch_form_must_work_and_have_a_derivative(form, message):
+    with pytest.raises(ValueError, match=message):
+        register_function("mine", form, sympy.sin)
+
+
+def test_a_domain_must_be_an_interval():
+    with pytest.raises(ValueError, match=r"domain must be .low, high. with low < high, got .3, 1."):
+        register_function("mine", torch.sin, sympy.sin, domain=(3, 1))

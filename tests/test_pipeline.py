@@ -9,7 +9,7 @@ import pytest
 import sympy
 import torch
 
-from kansym import Recipe, create_dataset, find_formula
+from kansym import PoorFitWarning, Recipe, create_dataset, find_formula
 from kansym.datasets import Dataset
 from kansym.pipeline import default_widths
 
@@ -98,6 +98,54 @@ def test_no_width_has_more_coefficients_than_values(n, widths, generator):
     shapes = default_widths(data, Recipe())
     assert len(shapes) == widths
     assert shapes[0] == [1, 1]
+
+
+def test_constant_columns_explain_nothing(generator):
+    y = torch.rand(30, 1, generator=generator, dtype=torch.float64)
+    with pytest.raises(ValueError, match="X must vary; every column is constant"):
+        find_formula((torch.ones(30, 2), y), progress=False)
+
+
+def test_numbers_whose_squares_overflow_are_refused(generator):
+    X = torch.rand(30, 1, generator=generator, dtype=torch.float64)
+    with pytest.raises(ValueError, match=r"y must stay below 1e.150 in size"):
+        find_formula((X, 1e300 * X), progress=False)
+
+
+def test_a_wider_network_that_is_no_better_is_not_named():
+    lines = []
+    data = create_dataset(lambda x: torch.sin(2 * x), 1, train_num=200, test_num=100, noise=0.02)
+    result = find_formula(data, report=lines.append)
+    assert result.width == [1, 1]
+    assert [line.split(":")[0] for line in lines].count("name") == 1
+
+
+def test_a_good_fit_beats_a_simple_formula(generator):
+    """With noise no formula is exact, and a plane is always simpler."""
+    x = 0.5 + 2.5 * torch.rand(400, 3, generator=generator, dtype=torch.float64)
+    noise = torch.randn(400, generator=generator, dtype=torch.float64)
+    y = x[:, 0] * x[:, 1] / (x[:, 2] + 1) * (1 + 0.01 * noise)
+    result = find_formula((x[:300], y[:300], x[300:], y[300:]))
+    assert result.r2[0] > 0.99
+
+
+def test_what_is_not_significant_is_left_out_but_the_mean_is_not(generator):
+    x = torch.linspace(0, 10, 12, dtype=torch.float64)
+    y = 5 + 0.5 * torch.randn(12, generator=generator, dtype=torch.float64)
+    with pytest.warns(PoorFitWarning):
+        result = find_formula((x[:, None], y), [1, 1], lib=["x"])
+    assert result.r2[0] > -0.5
+    assert "no rows were kept aside: judged on the rows it was fitted to" in result.remarks
+    assert "y: explains little or nothing" in result.remarks
+
+
+def test_an_interrupt_while_naming_is_passed_on(monkeypatch):
+    def interrupted(*_args, **_options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("kansym.training.lm.normal_equations", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        quick(hello, width=[2, 1])
 
 
 @pytest.mark.parametrize("max_time", [0, -1])

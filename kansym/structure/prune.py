@@ -16,7 +16,7 @@ from jaxtyping import Bool
 from torch import Tensor
 
 from kansym import scores
-from kansym.errors import EmptyNetworkError
+from kansym.errors import EmptyNetworkError, is_number
 from kansym.layer import KANLayer
 from kansym.network import Network, Nodes, Trace
 
@@ -93,7 +93,7 @@ def restrict(network: N, trace: Trace, masks: Masks, reason: str = "the masks gi
 
 
 def _check_threshold(argument: str, value: float) -> None:
-    if not value >= 0:
+    if not is_number(value) or value < 0:
         raise ValueError(f"{argument} must be >= 0, got {value!r}")
 
 

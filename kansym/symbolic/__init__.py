@@ -1,6 +1,6 @@
 """From splines to names to a formula."""
 
-from kansym.symbolic.auto import AutoStep, auto_symbolic, network_score
+from kansym.symbolic.auto import AutoStep, auto_symbolic, log_rmse, network_complexity
 from kansym.symbolic.fix import fix_symbolic, unfix_symbolic
 from kansym.symbolic.formula import Formula, network_formula
 from kansym.symbolic.snap import snap_formula
@@ -14,7 +14,8 @@ __all__ = [
     "check_edge",
     "fix_symbolic",
     "network_formula",
-    "network_score",
+    "log_rmse",
+    "network_complexity",
     "snap_formula",
     "suggest",
     "unfix_symbolic",

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import math
 import time
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeVar
@@ -22,6 +23,7 @@ import torch
 from torch import Tensor
 
 from kansym.datasets import Dataset
+from kansym.errors import NonFiniteWarning
 from kansym.functions import SymbolicFunction, get_function
 from kansym.network import Network
 from kansym.symbolic.fix import set_edge
@@ -134,7 +136,13 @@ def _rated(
 ) -> _State:
     callbacks = (_Stall(),) if refit == REFIT_STEPS else ()
     options = FitOptions(opt="LM", steps=refit, update_grid=False, callbacks=callbacks)
-    train(network, Dataset(X, y), options)
+    with warnings.catch_warnings():
+        warnings.simplefilter(
+            "ignore", NonFiniteWarning
+        )  # a candidate may fail: it then ranks last
+        history = train(network, Dataset(X, y), options)
+    if history.stopped == "interrupted":
+        raise KeyboardInterrupt
     return _State(network, steps, network_score(network, X, y))
 
 
@@ -152,16 +160,22 @@ class _Stall:
 @torch.no_grad()
 def network_score(network: Network, X: Tensor, y: Tensor) -> float:
     """log2 of the RMSE relative to y's spread, plus the complexities of the named edges on X."""
+    return log_rmse(network, X, y) + network_complexity(network, X)
+
+
+@torch.no_grad()
+def log_rmse(network: Network, X: Tensor, y: Tensor) -> float:
+    """log2 of the RMSE relative to y's spread; inf where the network is not finite on X."""
     error = network(X) - y
     spread = y.std(0, correction=0)
     relative = error / torch.where(spread > 0, spread, 1.0)
     rmse = float((relative**2).mean().sqrt())
-    if not math.isfinite(rmse):
-        return math.inf
-    return math.log2(max(rmse, RMSE_FLOOR)) + _complexity(network, X)
+    return math.log2(max(rmse, RMSE_FLOOR)) if math.isfinite(rmse) else math.inf
 
 
-def _complexity(network: Network, X: Tensor) -> float:
+@torch.no_grad()
+def network_complexity(network: Network, X: Tensor) -> float:
+    """Sum of the complexities of the named edges, as they are used on X."""
     total = 0.0
     for l, nodes in zip(network.kan_layers, network.trace(X).nodes, strict=False):
         low, high = nodes.amin(0), nodes.amax(0)

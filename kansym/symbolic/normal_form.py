@@ -118,7 +118,11 @@ def _power(exponent: Any) -> Callable[[SymbolicFunction, Any], Normal]:
         scale = _leading(u)
         if not f.has_parity:
             scale = abs(scale)
-        return scale ** float(exponent), f.sympy(_divided(u, scale)), 0.0
+        try:
+            factor = scale ** float(exponent)
+        except OverflowError:
+            return _as_is(f, u)
+        return factor, f.sympy(_divided(u, scale)), 0.0
 
     return normal
 

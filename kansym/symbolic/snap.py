@@ -27,6 +27,7 @@ CHANCE = 0.01  # largest accepted probability that a random constant would snap
 CHANCE_OF_WHOLE = 0.1  # the same for integers and halves, which true constants often are
 RESOLUTION = 1e-10  # relative; no constant is taken to be better known than this
 SIGNIFICANCE = 1e-3  # of the F-test that refuses a snap
+ZERO_SIGNIFICANCE = 0.02  # a term is left out only when it is hardly noticed
 ROUNDING = 1e-12  # residuals this small beside y are rounding, not misfit
 
 
@@ -74,9 +75,10 @@ def _snap(
         return expr, []
     snapped: list[tuple[float, Expr]] = []
     refused: set[Symbol] = set()
+    first = fit
     while (n := _best_known(fit, refused)) is not None:
         parameter, value = fit.parameters[n], float(fit.values[n])
-        better = _try_exact(fit, n, data)
+        better = _try_exact(fit, n, data, first)
         if better is None:
             refused.add(parameter)
         else:
@@ -178,15 +180,16 @@ class _Data:
 
         return residual, slopes
 
-    def bears_out(self, free: _Fit, snapped: _Fit) -> bool:
-        """F-test of one parameter less; misfit at rounding level always passes."""
+    def bears_out(self, free: _Fit, snapped: _Fit, significance: float) -> bool:
+        """F-test of the parameters that `snapped` has less; misfit at rounding level passes."""
         if snapped.sse <= 10 * self.floor:
             return True
         freedom = len(self.y) - len(free.parameters)
         if freedom < 1 or free.sse <= 0:
             return False
-        ratio = (snapped.sse - free.sse) / (max(free.sse, self.floor) / freedom)
-        return bool(ratio <= stats.f.isf(SIGNIFICANCE, 1, freedom))
+        fewer = max(1, len(free.parameters) - len(snapped.parameters))
+        ratio = (snapped.sse - free.sse) / fewer / (max(free.sse, self.floor) / freedom)
+        return bool(ratio <= stats.f.isf(significance, fewer, freedom))
 
 
 def _inverse_diagonal(J: np.ndarray) -> np.ndarray:
@@ -198,8 +201,11 @@ def _inverse_diagonal(J: np.ndarray) -> np.ndarray:
     return ((rows.T * inverse) ** 2).sum(1) / scale**2
 
 
-def _try_exact(fit: _Fit, n: int, data: _Data) -> tuple[_Fit, _Exact] | None:
-    """The first exact number near parameter n that a refit of the others bears out."""
+def _try_exact(
+    fit: _Fit, n: int, data: _Data, first: _Fit | None = None
+) -> tuple[_Fit, _Exact] | None:
+    """The first exact number near parameter n that a refit of the others bears out, against `fit`
+    and against the `first` fit: many small steps must not add up to a large one."""
     others = [p for m, p in enumerate(fit.parameters) if m != n]
     start = np.delete(fit.values, n)
     value = float(fit.values[n])
@@ -210,7 +216,9 @@ def _try_exact(fit: _Fit, n: int, data: _Data) -> tuple[_Fit, _Exact] | None:
             continue
         kept = [m for m, p in enumerate(others) if template.has(p)]
         trial = data.fit(template, [others[m] for m in kept], start[kept])
-        if trial is not None and data.bears_out(fit, trial):
+        significance = ZERO_SIGNIFICANCE if exact.value == 0 else SIGNIFICANCE
+        references = [fit] if first is None else [fit, first]
+        if trial is not None and all(data.bears_out(r, trial, significance) for r in references):
             return trial, exact
     return None
 

@@ -51,6 +51,7 @@ class FitOptions:
     def __post_init__(self) -> None:
         check_choice("opt", self.opt, SOLVERS)
         check_positive_int("steps", self.steps)
+        check_positive_int("seed", self.seed, 0)
         for name in ("batch", "patience"):
             if getattr(self, name) is not None:
                 check_positive_int(name, getattr(self, name))

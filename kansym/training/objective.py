@@ -11,7 +11,6 @@ of y once outputs are scaled.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -21,7 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from kansym import scores
-from kansym.errors import check_choice
+from kansym.errors import check_choice, is_number
 from kansym.network import Network
 
 Loss = Callable[[Tensor, Tensor], Tensor]
@@ -42,7 +41,7 @@ class Penalty:
     def __post_init__(self) -> None:
         for name in ("lamb", "lamb_l1", "lamb_entropy", "lamb_coef", "lamb_coefdiff"):
             value = getattr(self, name)
-            if not (math.isfinite(value) and value >= 0):
+            if not is_number(value) or value < 0:
                 raise ValueError(f"{name} must be finite and >= 0, got {value!r}")
         check_choice("score", self.score, scores.SCORES)
 

@@ -1,0 +1,359 @@
+"""Where everything of a diagram goes, in inches, before anything is drawn.
+
+The boxes of a layer stand side by side, grouped by input node; where they would be too narrow to
+read, in two staggered ranks. A layout is made at the size the network needs; an Axes of another
+size gets it scaled as a whole and then stretched, which can push things apart but never together.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+import networkx as nx
+
+from kansym.views.graph import NodeKey
+from kansym.views.text import LABEL, LEAST_LABEL, Line, drawable, extent, heading_lines, shortened
+
+Point = tuple[float, float]
+
+INK, PALE = "#222222", "#8a8a8a"
+
+# Inches.
+SLOT, LEAST_SLOT = 0.5, 0.14  # room for one box: wanted, and the least before a page is left
+
+LEAST_WIDTH, PAGE_WIDTH, MOST_WIDTH = 3.0, 7.0, 12.0
+
+GROUP_GAP = 0.5  # between the boxes of two nodes, in slots
+
+BOX, NARROW_BOX, TALL_BOX = 0.46, 0.24, 0.34  # largest; staggered below; higher than wide below
+
+RANK_GAP = 0.08
+
+EDGE = 0.1  # margin of the figure
+
+NODE = 0.075  # radius
+
+FACTOR_DROP, FACTOR_STEP = 0.36, 0.36  # from a product node down to its factors, and between them
+
+LABEL_GAP = 0.13
+
+TAG_HEIGHT, TAG_LIFT = 0.14, 0.035
+
+LABEL_CHARACTERS = 18
+
+
+@dataclass(frozen=True)
+class Box:
+    """One edge: the place of its curve, and of the nodes it joins."""
+
+    x: float
+    y: float
+    width: float
+    height: float
+    tag: float
+    """Height kept free above the box for the name of a function."""
+    room: float
+    """Width free for that name."""
+    start: Point
+    end: Point
+    other_rank: float | None
+    """y of the rank of boxes that the edge's line has to pass, straight up, between two boxes."""
+    edge: dict[str, Any]
+    """The attributes of the edge in the graph."""
+
+
+@dataclass(frozen=True)
+class Words:
+    """A piece of text: an anchor that moves with the layout, and a fixed distance from it."""
+
+    anchor: Point
+    dy: float
+    text: str
+    size: float
+    is_math: bool = False
+    color: str = INK
+    alpha: float = 1.0
+    rotation: float = 0.0
+    ha: str = "center"
+    va: str = "baseline"
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Everything's place, in inches from the lower left corner."""
+
+    width: float
+    height: float
+    nodes: dict[NodeKey, Point]
+    radius: float
+    boxes: tuple[Box, ...]
+    words: tuple[Words, ...]
+
+
+class _Row(NamedTuple):
+    """The drawn nodes of a row, their x, and the room above them for one box."""
+
+    keys: list[NodeKey]
+    x: list[float]
+    slot: float
+
+
+class _Rank(NamedTuple):
+    """The boxes of a layer: their size, and whether they stand in two staggered ranks."""
+
+    width: float
+    height: float
+    tag: float
+    is_staggered: bool
+
+    @property
+    def step(self) -> float:
+        """From one rank up to the other."""
+        return self.height + self.tag + RANK_GAP if self.is_staggered else 0.0
+
+    @property
+    def total(self) -> float:
+        return self.step + self.height + self.tag
+
+
+class _Labels(NamedTuple):
+    """The names along a row, how they are turned, and the room they take."""
+
+    texts: list[tuple[str, bool]]
+    size: float
+    rotation: float
+    height: float
+    left: float
+    right: float
+
+
+def make_layout(graph: nx.DiGraph, title: str | None, formula: str | None) -> Layout:
+    keys = _drawn_nodes(graph)
+    inner = _inner_width(graph, keys)
+    rows = [_place_row(graph, row, inner) for row in keys]
+    below, above = (_labels(graph, row, inner, is_top) for row, is_top in _ends(rows))
+    left = EDGE + max(below.left, above.left)
+    width = left + inner + max(below.right, above.right) + EDGE
+    rows = [row._replace(x=[x + left for x in row.x]) for row in rows]
+
+    nodes: dict[NodeKey, Point] = {}
+    boxes: list[Box] = []
+    y = EDGE + below.height
+    _set_row(nodes, graph, rows[0], y)
+    for row, after in pairwise(rows):
+        rank = _rank(graph, row)
+        low, high = _gaps(graph, row, inner)
+        first = y + low + rank.height / 2
+        y += low + rank.total + high + _drop(graph, after)
+        _set_row(nodes, graph, after, y)
+        boxes += _place_boxes(graph, row, rank, first, nodes)
+    y += above.height
+    heading = heading_lines(title, formula, width - 2 * EDGE)
+    height = y + EDGE + sum(line.below + line.above for line in heading)
+    words = [
+        *_label_words(graph, rows[0], below, nodes, is_top=False),
+        *_label_words(graph, rows[-1], above, nodes, is_top=True),
+        *_heading_words(heading, (width / 2, height)),
+    ]
+    distance = min((row.slot for row in rows if len(row.keys) > 1), default=math.inf)
+    return Layout(width, height, nodes, min(NODE, 0.35 * distance), tuple(boxes), tuple(words))
+
+
+def _ends(rows: list[_Row]) -> tuple[tuple[_Row, bool], tuple[_Row, bool]]:
+    return (rows[0], False), (rows[-1], True)
+
+
+def _drawn_nodes(graph: nx.DiGraph) -> list[list[NodeKey]]:
+    """The nodes of every row, in order; hidden nodes that no edge reaches or leaves stay away."""
+    rows: list[list[NodeKey]] = [[] for _ in range(graph.graph["n_rows"])]
+    for key, node in graph.nodes.items():
+        is_end = node["kind"] == "input" or node["is_output"]
+        if node["kind"] != "subnode" and (is_end or _is_joined(graph, key)):
+            rows[node["row"]].append(key)
+    return rows
+
+
+def _is_joined(graph: nx.DiGraph, key: NodeKey) -> bool:
+    heads = [key, *_factors(graph, key)]
+    return graph.out_degree(key) > 0 or any(
+        graph.nodes[source]["kind"] != "subnode" for head in heads for source in graph.pred[head]
+    )
+
+
+def _factors(graph: nx.DiGraph, key: NodeKey) -> list[NodeKey]:
+    return list(graph.pred[key]) if graph.nodes[key]["kind"] == "product" else []
+
+
+def _slots(graph: nx.DiGraph, key: NodeKey) -> int:
+    return max(1, graph.out_degree(key), len(_factors(graph, key)))
+
+
+def _row_slots(graph: nx.DiGraph, keys: list[NodeKey]) -> float:
+    return sum(_slots(graph, key) for key in keys) + GROUP_GAP * len(keys)
+
+
+def _inner_width(graph: nx.DiGraph, rows: list[list[NodeKey]]) -> float:
+    """Half an inch for every box up to the width of a page, and more only when they get tiny."""
+    slots = max(_row_slots(graph, row) for row in rows)
+    wanted = max(min(SLOT * slots, PAGE_WIDTH), LEAST_SLOT * slots)
+    return min(max(wanted, LEAST_WIDTH), MOST_WIDTH)
+
+
+def _place_row(graph: nx.DiGraph, keys: list[NodeKey], width: float) -> _Row:
+    """Every node in the middle of its boxes, which share the width evenly."""
+    slot = width / _row_slots(graph, keys) if keys else width
+    x, left = [], 0.0
+    for key in keys:
+        span = slot * (_slots(graph, key) + GROUP_GAP)
+        x.append(left + span / 2)
+        left += span
+    return _Row(keys, x, slot)
+
+
+def _set_row(nodes: dict[NodeKey, Point], graph: nx.DiGraph, row: _Row, y: float) -> None:
+    for key, x in zip(row.keys, row.x, strict=True):
+        nodes[key] = (x, y)
+        factors = _factors(graph, key)
+        for n, factor in enumerate(factors):
+            offset = (n - (len(factors) - 1) / 2) * min(FACTOR_STEP, 0.8 * row.slot)
+            nodes[factor] = (x + offset, y - FACTOR_DROP)
+
+
+def _drop(graph: nx.DiGraph, row: _Row) -> float:
+    return FACTOR_DROP if any(_factors(graph, key) for key in row.keys) else 0.0
+
+
+def _rank(graph: nx.DiGraph, row: _Row) -> _Rank:
+    edges = [edge for key in row.keys for edge in graph.succ[key].values()]
+    tag = TAG_HEIGHT if any(edge["kind"] == "symbolic" for edge in edges) else 0.0
+    width = min(BOX, 0.82 * row.slot)
+    is_staggered = width < NARROW_BOX and len(edges) > 2
+    if is_staggered:
+        width = min(BOX, 1.5 * row.slot)
+    height = width if width > TALL_BOX else min(1.5 * width, TALL_BOX)
+    return _Rank(width, height, tag, is_staggered)
+
+
+def _gaps(graph: nx.DiGraph, row: _Row, width: float) -> tuple[float, float]:
+    """Free height below and above the boxes: wide fans of lines need more of it."""
+    fan = row.slot * max((graph.out_degree(key) for key in row.keys), default=0)
+    return min(max(0.25 * fan, 0.28), 0.6), min(max(0.08 * width, 0.38), 0.9)
+
+
+def _place_boxes(
+    graph: nx.DiGraph, row: _Row, rank: _Rank, first: float, nodes: dict[NodeKey, Point]
+) -> list[Box]:
+    boxes: list[Box] = []
+    for key, x in zip(row.keys, row.x, strict=True):
+        targets = sorted(graph.succ[key].items(), key=lambda item: item[1]["j"])
+        for n, (target, edge) in enumerate(targets):
+            # The parity runs on over the whole layer: neighbours never share a rank.
+            is_upper = rank.is_staggered and len(boxes) % 2 == 1
+            other = None
+            if rank.is_staggered:
+                other = first if is_upper else first + rank.step
+            boxes.append(
+                Box(
+                    x=x + (n - (len(targets) - 1) / 2) * row.slot,
+                    y=first + rank.step if is_upper else first,
+                    width=rank.width,
+                    height=rank.height,
+                    tag=rank.tag if edge["kind"] == "symbolic" else 0.0,
+                    room=row.slot * (1.85 if rank.is_staggered else 0.95),
+                    start=nodes[key],
+                    end=nodes[target],
+                    other_rank=other,
+                    edge=edge,
+                )
+            )
+    return boxes
+
+
+def stretched(layout: Layout, width: float, height: float) -> Layout:
+    """The layout on a larger page: distances grow, boxes and letters do not."""
+
+    def move(point: Point) -> Point:
+        return point[0] * width / layout.width, point[1] * height / layout.height
+
+    def move_box(box: Box) -> Box:
+        x, y = move((box.x, box.y))
+        other = None if box.other_rank is None else move((0.0, box.other_rank))[1]
+        start, end = move(box.start), move(box.end)
+        return replace(box, x=x, y=y, start=start, end=end, other_rank=other)
+
+    return replace(
+        layout,
+        width=width,
+        height=height,
+        nodes={key: move(point) for key, point in layout.nodes.items()},
+        boxes=tuple(move_box(box) for box in layout.boxes),
+        words=tuple(replace(words, anchor=move(words.anchor)) for words in layout.words),
+    )
+
+
+def _label(node: dict[str, Any]) -> tuple[str, bool]:
+    """A name that was given as it stands, x1 as mathematics."""
+    if node["default_name"]:
+        letter, number = node["label"][:1], node["label"][1:]
+        return (f"${letter}_{{{number}}}$" if number else f"${letter}$"), True
+    return shortened(drawable(node["label"]), LABEL_CHARACTERS), False
+
+
+def _labels(graph: nx.DiGraph, row: _Row, width: float, is_top: bool) -> _Labels:
+    """Names side by side where they fit, else aslant, else upright."""
+    texts = [_label(graph.nodes[key]) for key in row.keys]
+    widths = [extent(text, LABEL, is_math)[0] for text, is_math in texts]
+    line = 1.3 * LABEL / 72
+    ends = [(x - w / 2, x + w / 2) for x, w in zip(row.x, widths, strict=True)]
+    gaps = [right[0] - left[1] for left, right in pairwise(ends)]
+    if min(gaps, default=1.0) > 0.08 and ends[0][0] >= 0 and ends[-1][1] <= width:
+        return _Labels(texts, LABEL, 0.0, line + LABEL_GAP, 0.0, 0.0)
+    step = min((b - a for a, b in pairwise(row.x)), default=width)
+    if step > math.sqrt(2) * line:
+        reach = math.sqrt(0.5)
+        if is_top:
+            right = max(x + w * reach + line / 2 for x, w in zip(row.x, widths, strict=True))
+            left = width
+        else:
+            left = min(x - w * reach - line / 2 for x, w in zip(row.x, widths, strict=True))
+            right = 0.0
+        tall = max(widths) * reach + line
+        margin = max(0.0, -left) if not is_top else 0.0
+        return _Labels(texts, LABEL, 45.0, tall + LABEL_GAP, margin, max(0.0, right - width))
+    size = min(LABEL, max(LEAST_LABEL, step * 72 / 1.3))
+    return _Labels(texts, size, 90.0, max(widths) * size / LABEL + LABEL_GAP, 0.0, 0.0)
+
+
+def _label_words(
+    graph: nx.DiGraph, row: _Row, labels: _Labels, nodes: dict[NodeKey, Point], is_top: bool
+) -> list[Words]:
+    if labels.rotation == 45:
+        ha, va = ("left", "baseline") if is_top else ("right", "top")
+    else:
+        ha, va = "center", "bottom" if is_top else "top"
+    return [
+        Words(
+            nodes[key],
+            LABEL_GAP if is_top else -LABEL_GAP,
+            text,
+            labels.size,
+            is_math,
+            color=INK if graph.degree(key) else PALE,
+            rotation=labels.rotation,
+            ha=ha,
+            va=va,
+        )
+        for key, (text, is_math) in zip(row.keys, labels.texts, strict=True)
+    ]
+
+
+def _heading_words(lines: list[Line], top: Point) -> list[Words]:
+    words, y = [], -EDGE
+    for line in lines:
+        y -= line.above
+        words.append(Words(top, y, line.text, line.size, line.is_math))
+        y -= line.below
+    return words

@@ -1,0 +1,166 @@
+"""Words for a diagram: drawable, short enough, and measured in inches before anything is drawn."""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect_right
+from functools import lru_cache
+from itertools import accumulate, pairwise
+from typing import NamedTuple
+
+from matplotlib import rcParams
+from matplotlib.font_manager import FontProperties, findfont, get_font
+from matplotlib.textpath import TextToPath
+
+DOTS = 0.4
+
+# Points.
+LABEL, LEAST_LABEL = 9.0, 6.0
+
+TAG, LEAST_TAG = 7.5, 5.0
+
+FORMULA, LEAST_FORMULA = 12.0, 8.0
+
+TITLE, LEAST_TITLE = 11.0, 8.0
+
+FORMULA_LINES, HEADING_LINES = 3, 6
+
+MOST_LATEX = 800
+
+MATH_FONT = "stix"
+
+
+class Line(NamedTuple):
+    """A line above the diagram, with the height it takes above and below its baseline."""
+
+    text: str
+    size: float
+    is_math: bool
+    above: float
+    below: float
+
+
+_MEASURE = TextToPath()
+
+
+def extent(text: str, size: float, is_math: bool = False) -> tuple[float, float, float]:
+    """Width, height above the baseline and depth below it, in inches.
+
+    Raises ValueError when mathtext cannot read the text.
+    """
+    font = FontProperties(size=size, math_fontfamily=MATH_FONT)
+    width, height, depth = _MEASURE.get_text_width_height_descent(text, font, is_math)
+    return float(width) / 72, float(height - depth) / 72, float(depth) / 72
+
+
+def drawable(text: str) -> str:
+    """The text on one line, with a box for what the fonts in use cannot draw."""
+    families = rcParams["font.family"]
+    fonts = _fonts(tuple([families] if isinstance(families, str) else families))
+    missing = "□" if _has_glyph(fonts, "□") else "?"
+    spaced = re.sub(r"\s+", " ", text).strip()
+    return "".join(c if c.isprintable() and _has_glyph(fonts, c) else missing for c in spaced)
+
+
+@lru_cache(maxsize=8)
+def _fonts(families: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(str(findfont(FontProperties(family=[family]))) for family in families)
+
+
+@lru_cache(maxsize=4096)
+def _has_glyph(fonts: tuple[str, ...], character: str) -> bool:
+    return any(get_font(path).get_char_index(ord(character)) for path in fonts)
+
+
+def shortened(text: str, length: int) -> str:
+    return text if len(text) <= length else text[: length - 1].rstrip() + "…"
+
+
+def _fitted(text: str, size: float, least: float, width: float) -> tuple[str, float]:
+    """The text and a size at which it is at most `width` wide; cut when `least` is too large."""
+    text = shortened(drawable(text), 300)
+    natural = extent(text, size)[0]
+    if natural <= width:
+        return text, size
+    if natural * least / size <= width:
+        return text, size * width / natural
+    length = len(text)
+    while length > 1 and extent(shortened(text, length), least)[0] > width:
+        length -= 1
+    return shortened(text, length), least
+
+
+def fit_tag(name: str, room: float) -> tuple[str, bool, float]:
+    """The name of a function for print, whether it is mathematics, and its size."""
+    power = re.fullmatch(r"(1/)?x\^([0-9.]+)", name)
+    if not power:
+        text, size = _fitted(name, TAG, LEAST_TAG, room)
+        return text, False, size
+    text = f"${power[1] or ''}x^{{{power[2]}}}$"
+    return text, True, max(TAG * min(1.0, room / extent(text, TAG, True)[0]), LEAST_TAG)
+
+
+def heading_lines(title: str | None, formula: str | None, width: float) -> list[Line]:
+    lines = []
+    if title:
+        text, size = _fitted(title, TITLE, LEAST_TITLE, width)
+        lines.append(_line(text, size, False))
+    for part in (formula or "").splitlines():
+        if part.strip():
+            lines += _formula_lines(part.strip().strip("$"), width)
+    return (
+        lines if len(lines) <= HEADING_LINES else [*lines[:HEADING_LINES], _line("…", LABEL, False)]
+    )
+
+
+def _line(text: str, size: float, is_math: bool) -> Line:
+    _, above, below = extent(text, size, is_math)
+    return Line(text, size, is_math, max(above, size / 72), below + 0.35 * size / 72)
+
+
+def _formula_lines(latex: str, width: float) -> list[Line]:
+    """The formula on one line, or smaller, or broken between terms, or cut; plain text at worst."""
+    terms = _terms(latex)
+    lengths = list(accumulate(len(term) for term in terms))
+    kept = terms[: bisect_right(lengths, MOST_LATEX)]  # mathtext reads 2 characters a millisecond
+    try:
+        widths = [extent(f"${term}$", FORMULA, True)[0] for term in kept]
+    except ValueError:
+        widths = []
+    room = 0.96 * width * FORMULA / LEAST_FORMULA  # terms set apart are a little narrower
+    if not widths or max(widths) > room:
+        return [_line(*_fitted(latex, LABEL, LEAST_LABEL, width), False)]
+    if len(kept) == len(terms) and sum(widths) <= room:
+        return [_line(f"${latex}$", FORMULA * min(1.0, 0.96 * width / sum(widths)), True)]
+    return [_line(f"${line}$", LEAST_FORMULA, True) for line in _broken(terms, widths, room)]
+
+
+def _terms(latex: str) -> list[str]:
+    """The formula cut before every + and - that stands outside all brackets."""
+    cuts, depth = [0], 0
+    for match in re.finditer(r"\\left\b|\\right\b|\\.|[{(\[]|[})\]]|(?<=\s)[+-](?=\s)", latex):
+        token = match[0]
+        if token in ("\\left", "{", "(", "["):
+            depth += 1
+        elif token in ("\\right", "}", ")", "]"):
+            depth -= 1
+        elif token in "+-" and depth == 0:
+            cuts.append(match.start())
+    return [latex[a:b] for a, b in pairwise([*cuts, len(latex)])]
+
+
+def _broken(terms: list[str], widths: list[float], room: float) -> list[str]:
+    """Terms on at most FORMULA_LINES lines; dots where some are left out."""
+    lines, used = [""], 0.0
+    for n, (term, width) in enumerate(zip(terms, widths, strict=False)):
+        is_last_line = len(lines) == FORMULA_LINES
+        # On the last line there must be room for dots, unless nothing comes after this term.
+        reserve = DOTS if is_last_line and n + 1 < len(terms) else 0.0
+        if used + width + reserve > room and used:
+            if is_last_line:
+                return [*lines[:-1], lines[-1] + r" + \ldots"]
+            lines.append("")
+            used = 0.0
+        lines[-1] += term
+        used += width
+    return lines if len(widths) == len(terms) else [*lines[:-1], lines[-1] + r" + \ldots"]
