@@ -24,7 +24,7 @@ import torch
 from torch import Tensor
 
 from kansym.datasets import Dataset, as_dataset
-from kansym.errors import EmptyNetworkError
+from kansym.errors import EmptyNetworkError, check_positive_int
 from kansym.model import KAN
 from kansym.network import parse_width
 from kansym.symbolic import AutoStep, Formula, log_rmse, network_complexity
@@ -60,6 +60,10 @@ class Recipe:
     edge_th: float = 1e-2
     refined_grid: int = 10
 
+    def __post_init__(self) -> None:
+        check_positive_int("restarts", self.restarts)
+        check_positive_int("refined_grid", self.refined_grid)
+
 
 @dataclass(frozen=True)
 class FormulaResult:
@@ -68,7 +72,9 @@ class FormulaResult:
     model: every active edge named. spline_model: the same structure before naming.
     formula: constants snapped where the data bear it out. decimal_formula: equal to the model.
     r2, rmse: of `formula` on the rows named by `tested_on` ("test" or "train"), one number per
-    output; spline_rmse: of the spline model there. seconds: per stage, summed over all widths.
+    output; spline_rmse: of the spline model there. The test part also chose the best step of each
+    fit and between the widths, so these figures are a little kind; keep rows of your own for a last
+    word. seconds: per stage, summed over all widths.
     """
 
     model: KAN
