@@ -244,22 +244,30 @@ def _sparse_model(
             return model
         seeds = np.random.SeedSequence(seed).generate_state(recipe.restarts).tolist()
         models = [KAN(width, recipe.grid, recipe.k, seed=start) for start in seeds]
-        ranked = sorted(models, key=lambda model: fit(model, recipe.steps // 2))
-        fit(ranked[0], recipe.steps - recipe.steps // 2)
+        half = (recipe.steps + 1) // 2
+        ranked = sorted(models, key=lambda model: fit(model, half))
+        fit(ranked[0], half)
         return ranked[0]
+
+    def polish(model: KAN, update_grid: bool) -> None:
+        history = model.fit(
+            data,
+            "LM",
+            50,
+            update_grid=update_grid,
+            progress=False,
+            max_time=clock.budget(),
+        )
+        _pass_on_interrupt(history)
 
     def refit(model: KAN) -> KAN:
         coarse = model.prune(recipe.node_th, recipe.edge_th).merge()
-        _pass_on_interrupt(
-            coarse.fit(data, opt="LM", steps=50, progress=False, max_time=clock.budget())
-        )
+        polish(coarse, update_grid=True)
         n_coefficients = coarse.n_active_edges * (recipe.refined_grid + recipe.k + 1)
         if n_coefficients > data.y.numel() or recipe.refined_grid <= recipe.grid:
             return coarse
         fine = coarse.refine(recipe.refined_grid)
-        fine.fit(
-            data, opt="LM", steps=50, update_grid=False, progress=False, max_time=clock.budget()
-        )
+        polish(fine, update_grid=False)
         return min(coarse, fine, key=lambda candidate: sum(_rmse(candidate, data)))
 
     sparse = clock.stage("train", f"width {list(width)}", sparsify)
