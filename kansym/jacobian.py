@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from kansym import edge
+from kansym import kernels
 from kansym.layer import KANLayer
 from kansym.network import Network
 
@@ -64,13 +64,23 @@ def jacobian(
     network: Network, x: Float[Tensor, "batch in"]
 ) -> tuple[Float[Tensor, "batch out"], Float[Tensor, "batch out p"]]:
     """Outputs and their derivatives by the free parameters, in the order of `get_free`."""
-    inputs, subnodes = [network.scale_inputs(x)], []
+    inside = network.scale_inputs(x)
+    numeric = network.numeric_network
+    if numeric is not None and kernels.supports_network(inside, numeric):
+        nodes, slopes = kernels.network_jacobian(numeric, inside)
+        scale = network.output_scale
+        return nodes * scale + network.output_shift, slopes * scale[:, None]
+    return _jacobian(network, inside)
+
+
+def _jacobian(network: Network, inside: Tensor) -> tuple[Tensor, Tensor]:
+    inputs, subnodes = [inside], []
     for l, layer in enumerate(network.kan_layers):
         subnodes.append(layer(inputs[-1]))
         inputs.append(network.combine(l, subnodes[-1]))
     output = inputs[-1] * network.output_scale + network.output_shift
 
-    node = torch.diag(network.output_scale).expand(len(x), -1, -1)  # [batch, out, nodes]
+    node = torch.diag(network.output_scale).expand(len(inside), -1, -1)  # [batch, out, nodes]
     blocks: list[Tensor] = []
     for l in reversed(range(len(subnodes))):
         layer = network.kan_layers[l]
@@ -103,7 +113,7 @@ def _layer_block(layer: KANLayer, x: Tensor, delta: Tensor) -> Tensor:
     numeric_out, numeric_in = torch.nonzero(layer.is_numeric, as_tuple=True)
     parts = []
     if len(numeric_in):
-        values = edge.features(x, layer.shape)[numeric_in]  # [edges, features, batch]
+        values = kernels.features(x, layer.shape)[numeric_in]  # [edges, features, batch]
         spline = torch.einsum("noe,efn->noef", delta[:, :, numeric_out], values)
         parts = [spline[..., :-1].flatten(2)]
         if layer.base != "zero":

@@ -1,28 +1,24 @@
 """A layer of edges: phi_ji from input i to output j, summed over i.
 
 Every edge is one of three: off (not in `mask`), symbolic (c f(a x + b) + d, named in `symbolic`),
-or numeric (base plus spline, see `edge`). It is evaluated only as what it is; tensors of edges are
-[out, in]. The batch never meets [out, in] in `forward`: a layer of splines is one matrix product.
+or numeric (base plus spline, see `edge`; evaluated by `kernels`). It is evaluated only as what it
+is; tensors of edges are [out, in].
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from kansym import bspline, edge
+from kansym import bspline, edge, kernels
 from kansym.functions import SymbolicFunction, get_function
 
 # Spline coefficients start as noise of this size: near zero, as in the paper, yet not equal, so
 # that the edges of a node can take different roads.
 SPLINE_NOISE = 0.1
-
-
-FeatureMap = Callable[[Tensor, edge.EdgeShape], Tensor]
 
 
 class SymbolicGroup(NamedTuple):
@@ -102,13 +98,12 @@ class KANLayer(nn.Module):
     @property
     def is_numeric(self) -> Bool[Tensor, "out in"]:
         """Active edges that are splines."""
-        return self.mask & ~self.is_symbolic
+        return self.mask & ~self.is_symbolic if self.symbolic else self.mask
 
     @property
-    def weights(self) -> Float[Tensor, "out in features"]:
-        """[c, w_b] of every edge, zero where the edge is not numeric."""
-        joined = torch.cat([self.coef, self.base_weight[..., None]], 2)
-        return torch.where(self.is_numeric[..., None], joined, 0)
+    def numeric_edges(self) -> kernels.NumericEdges:
+        """The numeric edges with their weights, as the kernels take them."""
+        return kernels.NumericEdges(self.shape, self.coef, self.base_weight, self.is_numeric)
 
     def symbolic_groups(self) -> list[SymbolicGroup]:
         """Active symbolic edges, grouped by function so that each is evaluated once."""
@@ -124,45 +119,24 @@ class KANLayer(nn.Module):
 
     def forward(self, x: Float[Tensor, "batch in"]) -> Float[Tensor, "batch out"]:
         """Sum of the edges that end in each output."""
-        total = x.new_zeros(self.n_out, x.shape[0])
-        used = self._spline_columns()
-        if len(used):
-            values = edge.features(x[:, used], self._shape_of(used))
-            total = self.weights[:, used].flatten(1) @ values.flatten(0, 1)
+        total = kernels.forward(x, self.numeric_edges)
         for group in self.symbolic_groups():
-            total = total.index_add(0, group.out_index, self._symbolic_values(x, group).T)
-        return total.T
+            total = total.index_add(1, group.out_index, self._symbolic_values(x, group))
+        return total
 
     def edges(self, x: Float[Tensor, "batch in"]) -> Float[Tensor, "batch out in"]:
         """Every edge on its own; zero where an edge is off."""
-        return self._expanded(x, edge.features, self._symbolic_values)
+        values = kernels.edge_values(x, self.numeric_edges)
+        for group in self.symbolic_groups():
+            values = _put(values, group, self._symbolic_values(x, group))
+        return values
 
     def edge_slopes(self, x: Float[Tensor, "batch in"]) -> Float[Tensor, "batch out in"]:
         """d phi / dx of every edge."""
-        return self._expanded(x, edge.slopes, self._symbolic_slopes)
-
-    def _expanded(
-        self, x: Tensor, numeric: FeatureMap, symbolic: Callable[[Tensor, SymbolicGroup], Tensor]
-    ) -> Float[Tensor, "batch out in"]:
-        values = x.new_zeros(len(x), self.n_out, self.n_in)
-        used = self._spline_columns()
-        if len(used):
-            features = numeric(x[:, used], self._shape_of(used))
-            splines = torch.einsum("oif,ifn->noi", self.weights[:, used], features)
-            values = values.index_copy(2, used, splines)
-        rows = torch.arange(len(x), device=x.device)[:, None]
+        slopes = kernels.edge_slopes(x, self.numeric_edges)
         for group in self.symbolic_groups():
-            place = (rows, group.out_index, group.in_index)
-            values = values.index_put(place, symbolic(x, group))
-        return values
-
-    def _spline_columns(self) -> Int[Tensor, " used"]:
-        """Inputs with a numeric edge. The others are never put through a spline: they may hold
-        anything, and 0 * nan is nan."""
-        return torch.nonzero(self.is_numeric.any(0)).flatten()
-
-    def _shape_of(self, columns: Tensor) -> edge.EdgeShape:
-        return self.shape._replace(knots=self.knots[columns])
+            slopes = _put(slopes, group, self._symbolic_slopes(x, group))
+        return slopes
 
     def _symbolic_values(self, x: Tensor, group: SymbolicGroup) -> Float[Tensor, "batch group"]:
         a, b, c, d = self.affine[group.out_index, group.in_index].T
@@ -231,3 +205,9 @@ class KANLayer(nn.Module):
 
     def set_extra_state(self, state: dict[str, Any]) -> None:
         self.symbolic = {(j, i): name for j, i, name in state["symbolic"]}
+
+
+def _put(edges: Tensor, group: SymbolicGroup, values: Tensor) -> Float[Tensor, "batch out in"]:
+    """`edges` with the values [batch, group] of a group in their places."""
+    rows = torch.arange(len(edges), device=edges.device)[:, None]
+    return edges.index_put((rows, group.out_index, group.in_index), values)

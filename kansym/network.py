@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from kansym import edge
 from kansym.errors import check_choice, check_positive_int, is_number
+from kansym.kernels import NumericNetwork
 from kansym.layer import KANLayer
 
 
@@ -145,6 +146,19 @@ class Network(nn.Module):
         for l, layer in enumerate(self.kan_layers):
             h = self.combine(l, layer(h))
         return h * self.output_scale + self.output_shift
+
+    @property
+    def numeric_network(self) -> NumericNetwork | None:
+        """The network between scaled inputs and scaled outputs, as the kernels take it; None when
+        an edge is symbolic."""
+        if any(layer.symbolic for layer in self.kan_layers):
+            return None
+        return NumericNetwork(
+            [layer.numeric_edges for layer in self.kan_layers],
+            [nodes.n_sum for nodes in self.width[1:]],
+            [nodes.n_product for nodes in self.width[1:]],
+            self.mult_arity,
+        )
 
     def trace(self, x: Float[Tensor, "batch in"]) -> Trace:
         """The activations for x; nothing is stored on the model."""

@@ -21,6 +21,7 @@ ROOMS = (
     "tables",
     "bspline",
     "edge",
+    "kernels",
     "functions",
     "affine",
     "layer",

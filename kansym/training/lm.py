@@ -25,7 +25,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from kansym import edge, scores
+from kansym import kernels, scores
 from kansym import jacobian as jac
 from kansym.layer import KANLayer
 from kansym.network import Network, Trace
@@ -153,7 +153,7 @@ def _edge_blocks(
 
 def _moments(layer: KANLayer, x: Tensor, is_centred: bool) -> Float[Tensor, "in features features"]:
     """Covariance (or second moment) of the features of every input."""
-    features = edge.features(x, layer.shape)
+    features = kernels.features(x, layer.shape)
     if is_centred:
         features = features - features.mean(2, keepdim=True)
     return features @ features.transpose(1, 2) / x.shape[0]

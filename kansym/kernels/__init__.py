@@ -1,0 +1,64 @@
+"""The arithmetic of numeric edges, by the fastest means at hand.
+
+Every function here has a form in PyTorch (`reference`) and one in C (`native`); each call goes to
+the native one where that can run it: on the CPU, for degrees up to 7, and when the library was
+compiled. `load` says which is in use and why; KANSYM_KERNELS=torch switches the native ones off.
+"""
+
+from __future__ import annotations
+
+from types import ModuleType
+
+from jaxtyping import Float
+from torch import Tensor
+
+from kansym.edge import EdgeShape
+from kansym.kernels import native, reference
+from kansym.kernels.library import Kernels, load
+from kansym.kernels.native import network_jacobian, network_loss, supports_network
+from kansym.kernels.records import LayerGradient, NumericEdges, NumericNetwork
+
+__all__ = [
+    "Kernels",
+    "LayerGradient",
+    "NumericEdges",
+    "NumericNetwork",
+    "edge_slopes",
+    "edge_values",
+    "features",
+    "forward",
+    "load",
+    "network_jacobian",
+    "network_loss",
+    "slopes",
+    "supports_network",
+]
+
+
+def features(x: Float[Tensor, "batch in"], shape: EdgeShape) -> Float[Tensor, "in features batch"]:
+    """F(x), see `kansym.edge`. Differentiable in x."""
+    return _for(x, shape).features(x, shape)
+
+
+def slopes(x: Float[Tensor, "batch in"], shape: EdgeShape) -> Float[Tensor, "in features batch"]:
+    """dF/dx. Differentiable in x."""
+    return _for(x, shape).slopes(x, shape)
+
+
+def forward(x: Float[Tensor, "batch in"], edges: NumericEdges) -> Float[Tensor, "batch out"]:
+    """The sum of the numeric edges into each output. Differentiable in x and the weights."""
+    return _for(x, edges.shape).forward(x, edges)
+
+
+def edge_values(x: Float[Tensor, "batch in"], edges: NumericEdges) -> Float[Tensor, "batch out in"]:
+    """phi(x) of every edge, 0 where it is not numeric. Differentiable in x and the weights."""
+    return _for(x, edges.shape).edge_values(x, edges)
+
+
+def edge_slopes(x: Float[Tensor, "batch in"], edges: NumericEdges) -> Float[Tensor, "batch out in"]:
+    """d phi / dx of every edge. Differentiable in x and the weights."""
+    return _for(x, edges.shape).edge_slopes(x, edges)
+
+
+def _for(x: Tensor, shape: EdgeShape) -> ModuleType:
+    return native if native.supports(x, shape) else reference

@@ -1,0 +1,68 @@
+/* The C interface of kansym's kernels: plain arrays in, plain arrays out, no state.
+
+   Every function exists for double (_f64) and float (_f32), may be called from several threads at
+   once, propagates NaN, and returns 0, or 1 when memory ran out. Arrays are contiguous, in C order.
+   The maths is that of kansym/edge.py, kansym/layer.py and kansym/jacobian.py, to rounding. */
+#ifndef KANSYM_H
+#define KANSYM_H
+
+#include <stdint.h>
+
+enum kansym_base { KANSYM_SILU, KANSYM_IDENTITY, KANSYM_TANH, KANSYM_NONE };
+enum kansym_outside { KANSYM_LINEAR, KANSYM_CLAMP, KANSYM_HOLD, KANSYM_REFLECT, KANSYM_PERIODIC };
+
+/* One layer of numeric edges. Edges that are not numeric count as zero. */
+typedef struct {
+  int64_t n_in, n_out, grid, k, base, outside;
+  const void *knots;       /* [in][grid + 2 k + 1] */
+  const void *coef;        /* [out][in][grid + k] */
+  const void *base_weight; /* [out][in] */
+  const uint8_t *numeric;  /* [out][in] */
+} kansym_layer;
+
+/* Layers with sum and product nodes between them: n_sum[l] and n_product[l] count the nodes of row
+   l + 1, a product taken over `arity` subnodes. */
+typedef struct {
+  int64_t n_layers, arity;
+  const kansym_layer *layers;
+  const int64_t *n_sum, *n_product;
+} kansym_network;
+
+/* Where the gradient of a layer's parameters goes; added to what is there. */
+typedef struct {
+  void *coef;        /* [out][in][grid + k] */
+  void *base_weight; /* [out][in] */
+} kansym_gradient;
+
+#define KANSYM_DECLARE(REAL, S)                                                                   \
+  /* F [in][grid + k + 1][n] and its slopes; either may be NULL. */                              \
+  int kansym_features_##S(const kansym_layer *, int64_t n, const REAL *x, REAL *f, REAL *df);     \
+  /* gx[n][in] = sum over features of gf * dF/dx. */                                             \
+  int kansym_features_backward_##S(const kansym_layer *, int64_t n, const REAL *x,                \
+                                   const REAL *gf, REAL *gx);                                     \
+  /* y[n][out]. */                                                                               \
+  int kansym_forward_##S(const kansym_layer *, int64_t n, const REAL *x, REAL *y);                \
+  /* From gy[n][out]: gx[n][in] (or NULL) and the gradient of the parameters. */                 \
+  int kansym_backward_##S(const kansym_layer *, int64_t n, const REAL *x, const REAL *gy,         \
+                          REAL *gx, const kansym_gradient *);                                     \
+  /* phi[n][out][in] of every edge and d phi / dx; either may be NULL. */                        \
+  int kansym_edges_##S(const kansym_layer *, int64_t n, const REAL *x, REAL *phi, REAL *dphi);    \
+  /* The same as kansym_backward, from a gradient for every edge, g[n][out][in]. */              \
+  int kansym_edges_backward_##S(const kansym_layer *, int64_t n, const REAL *x, const REAL *g,    \
+                                REAL *gx, const kansym_gradient *);                               \
+  /* Sum of w (h - target)^2 over rows and outputs, h[n][out] the last nodes, and its gradient,  \
+     one kansym_gradient for each layer. weight[n] may be NULL. */                               \
+  int kansym_network_loss_##S(const kansym_network *, int64_t n, const REAL *x,                   \
+                              const REAL *target, const REAL *weight, double *loss,               \
+                              const kansym_gradient *);                                           \
+  /* h[n][out], and J[n][out][p] = d h / d theta with theta = for each layer the coefficients of  \
+     its numeric edges and then, unless the base is NONE, their base weights. */                 \
+  int kansym_network_jacobian_##S(const kansym_network *, int64_t n, int64_t p, const REAL *x,    \
+                                  REAL *h, REAL *jacobian);
+
+KANSYM_DECLARE(double, f64)
+KANSYM_DECLARE(float, f32)
+
+/* 0: nothing special, 1: AVX2 and FMA, 2: AVX-512 (F, DQ, BW, VL). What this CPU can run. */
+int kansym_cpu_level(void);
+#endif

@@ -1,0 +1,281 @@
+"""The kernels in C (core/kansym.h), called through ctypes.
+
+First derivatives are native too. Where a gradient is to be differentiated again, the backward pass
+is that of the reference.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from kansym.edge import EdgeShape
+from kansym.kernels import reference
+from kansym.kernels.library import GradientStruct, LayerStruct, NetworkStruct, load
+from kansym.kernels.records import LayerGradient, NumericEdges, NumericNetwork
+
+MAX_DEGREE = 7
+BASES = {"silu": 0, "identity": 1, "tanh": 2, "zero": 3}
+OUTSIDE = {"linear": 0, "clamp": 1, "base": 2, "reflect": 3, "periodic": 4}
+SUFFIX = {torch.float64: "f64", torch.float32: "f32"}
+
+
+def supports(x: Tensor, shape: EdgeShape) -> bool:
+    """Whether the native kernels are there and can run this."""
+    return (
+        load().library is not None
+        and x.is_cpu
+        and x.dtype in SUFFIX
+        and shape.k <= MAX_DEGREE
+        and shape.base in BASES
+        and shape.outside in OUTSIDE
+        and not torch._C._functorch.is_functorch_wrapped_tensor(x)
+        and not torch.compiler.is_compiling()
+    )
+
+
+def supports_network(x: Tensor, network: NumericNetwork) -> bool:
+    """Whether a whole network can be run; all its layers must have the same degree."""
+    degree = network.layers[0].shape.k
+    return all(supports(x, edges.shape) and edges.shape.k == degree for edges in network.layers)
+
+
+def features(x: Float[Tensor, "batch in"], shape: EdgeShape) -> Float[Tensor, "in features batch"]:
+    if _is_tracked(x):
+        return _Features.apply(x, shape)  # pyright: ignore[reportReturnType]
+    return _run_features(x, shape, 0)
+
+
+def slopes(x: Float[Tensor, "batch in"], shape: EdgeShape) -> Float[Tensor, "in features batch"]:
+    # Differentiating slopes takes second derivatives, which only the reference has.
+    return reference.slopes(x, shape) if _is_tracked(x) else _run_features(x, shape, 1)
+
+
+def forward(x: Float[Tensor, "batch in"], edges: NumericEdges) -> Float[Tensor, "batch out"]:
+    return _apply(_Forward, x, edges)
+
+
+def edge_values(x: Float[Tensor, "batch in"], edges: NumericEdges) -> Float[Tensor, "batch out in"]:
+    return _apply(_EdgeValues, x, edges)
+
+
+def edge_slopes(x: Float[Tensor, "batch in"], edges: NumericEdges) -> Float[Tensor, "batch out in"]:
+    if _is_tracked(x, edges.coef, edges.base_weight):
+        return reference.edge_slopes(x, edges)
+    return _run_edges(x, edges, 1)
+
+
+def network_loss(
+    network: NumericNetwork,
+    x: Float[Tensor, "batch in"],
+    target: Float[Tensor, "batch out"],
+    weight: Float[Tensor, " batch"] | None = None,
+) -> tuple[float, list[LayerGradient]]:
+    """Sum of weight (h - target)^2, h the last nodes, and its gradient by every layer."""
+    x, target = x.contiguous(), target.contiguous()
+    weight = None if weight is None else weight.contiguous()
+    gradients = [_zero_gradient(edges) for edges in network.layers]
+    places = (GradientStruct * len(gradients))(*(_gradient_struct(g) for g in gradients))
+    loss = ctypes.c_double()
+    held = _Network(network)
+    _call(
+        "network_loss", x, held.struct, len(x), x.data_ptr(), target.data_ptr(),
+        None if weight is None else weight.data_ptr(), loss, places,
+    )  # fmt: skip
+    return loss.value, gradients
+
+
+def network_jacobian(
+    network: NumericNetwork, x: Float[Tensor, "batch in"]
+) -> tuple[Float[Tensor, "batch out"], Float[Tensor, "batch out p"]]:
+    """Last nodes h and d h / d theta; theta as in `kansym.jacobian`."""
+    x = x.contiguous()
+    count = sum(
+        int(edges.is_numeric.sum()) * (edges.coef.shape[2] + (edges.shape.base != "zero"))
+        for edges in network.layers
+    )
+    h = x.new_empty(len(x), network.n_sum[-1] + network.n_product[-1])
+    jacobian = x.new_empty(*h.shape, count)
+    held = _Network(network)
+    _call(
+        "network_jacobian", x, held.struct, len(x), count, x.data_ptr(), h.data_ptr(),
+        jacobian.data_ptr(),
+    )  # fmt: skip
+    return h, jacobian
+
+
+# -- calls ----------------------------------------------------------------------------------------
+
+
+def _call(name: str, x: Tensor, *arguments: Any) -> None:
+    if getattr(load().library, f"kansym_{name}_{SUFFIX[x.dtype]}")(*arguments):
+        raise MemoryError(f"no memory left for {len(x)} rows")
+
+
+def _layer_struct(
+    shape: EdgeShape, n_out: int = 0, edges: NumericEdges | None = None
+) -> tuple[LayerStruct, list[Tensor]]:
+    """The struct, and the tensors it points into, which must outlive it."""
+    n_in, n_knots = shape.knots.shape
+    held = [shape.knots]
+    if edges is not None:
+        held += [edges.coef, edges.base_weight, edges.is_numeric]
+    else:
+        held += [held[0], held[0], torch.ones(1, n_in, dtype=torch.bool)]
+    held = [tensor.detach().contiguous() for tensor in held]
+    struct = LayerStruct(
+        n_in, n_out, n_knots - 2 * shape.k - 1, shape.k, BASES[shape.base], OUTSIDE[shape.outside],
+        *(tensor.data_ptr() for tensor in held),
+    )  # fmt: skip
+    return struct, held
+
+
+class _Network:
+    """A NetworkStruct with everything it points into."""
+
+    def __init__(self, network: NumericNetwork):
+        count = len(network.layers)
+        pairs = [_layer_struct(e.shape, len(e.is_numeric), e) for e in network.layers]
+        self._layers = (LayerStruct * count)(*(struct for struct, _ in pairs))
+        self._held = [held for _, held in pairs]
+        integers = ctypes.c_int64 * count
+        self._rows = integers(*network.n_sum), integers(*network.n_product)
+        self.struct = NetworkStruct(count, network.arity, self._layers, *self._rows)
+
+
+def _zero_gradient(edges: NumericEdges) -> LayerGradient:
+    shape = edges.base_weight.shape
+    return LayerGradient(edges.coef.new_zeros(edges.coef.shape), edges.coef.new_zeros(shape))
+
+
+def _gradient_struct(gradient: LayerGradient) -> GradientStruct:
+    return GradientStruct(gradient.coef.data_ptr(), gradient.base_weight.data_ptr())
+
+
+def _run_features(x: Tensor, shape: EdgeShape, derivative: int) -> Tensor:
+    x = x.detach().contiguous()
+    struct, _held = _layer_struct(shape, 1)
+    n_in, n_knots = shape.knots.shape
+    found = x.new_empty(n_in, n_knots - shape.k, len(x))
+    places = [None, found.data_ptr()] if derivative else [found.data_ptr(), None]
+    _call("features", x, struct, len(x), x.data_ptr(), *places)
+    return found
+
+
+def _run_forward(x: Tensor, edges: NumericEdges) -> Tensor:
+    x = x.detach().contiguous()
+    struct, _held = _layer_struct(edges.shape, len(edges.is_numeric), edges)
+    y = x.new_empty(len(x), struct.n_out)
+    _call("forward", x, struct, len(x), x.data_ptr(), y.data_ptr())
+    return y
+
+
+def _run_edges(x: Tensor, edges: NumericEdges, derivative: int) -> Tensor:
+    x = x.detach().contiguous()
+    struct, _held = _layer_struct(edges.shape, len(edges.is_numeric), edges)
+    found = x.new_empty(len(x), *edges.is_numeric.shape)
+    places = [None, found.data_ptr()] if derivative else [found.data_ptr(), None]
+    _call("edges", x, struct, len(x), x.data_ptr(), *places)
+    return found
+
+
+# -- gradients ------------------------------------------------------------------------------------
+
+
+def _is_tracked(*tensors: Tensor) -> bool:
+    return torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)
+
+
+def _apply(function: type[_LayerFunction], x: Tensor, edges: NumericEdges) -> Tensor:
+    if not _is_tracked(x, edges.coef, edges.base_weight):
+        return function.run(x, edges)
+    return function.apply(x, edges.coef, edges.base_weight, edges)  # pyright: ignore[reportReturnType]
+
+
+class _Features(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x: Tensor, shape: EdgeShape) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
+        ctx.save_for_backward(x, shape.knots)
+        ctx.shape = shape._replace(knots=None)
+        return _run_features(x, shape, 0)
+
+    @staticmethod
+    def backward(ctx, gradient: Tensor):  # pyright: ignore[reportIncompatibleMethodOverride]
+        x, knots = ctx.saved_tensors
+        shape = ctx.shape._replace(knots=knots)
+        if torch.is_grad_enabled():
+            return torch.einsum("ifn,ifn->ni", gradient, reference.slopes(x, shape)), None
+        x, gradient = x.contiguous(), gradient.contiguous()
+        struct, _held = _layer_struct(shape, 1)
+        found = torch.empty_like(x)
+        _call(
+            "features_backward", x, struct, len(x), x.data_ptr(), gradient.data_ptr(),
+            found.data_ptr(),
+        )  # fmt: skip
+        return found, None
+
+
+class _LayerFunction(torch.autograd.Function):
+    """A function of x and the weights of a layer, with a kernel for its gradient."""
+
+    run: Callable[[Tensor, NumericEdges], Tensor]
+    reference: Callable[[Tensor, NumericEdges], Tensor]
+    kernel: str
+
+    @classmethod
+    def save(cls, ctx: Any, x: Tensor, coef: Tensor, base_weight: Tensor, edges: NumericEdges):
+        shape = edges.shape
+        ctx.save_for_backward(x, coef, base_weight, shape.knots, edges.is_numeric)
+        ctx.shape = shape._replace(knots=None)
+        return cls.run(x, edges)
+
+    @classmethod
+    def gradients(cls, ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        x, coef, base_weight, knots, is_numeric = ctx.saved_tensors
+        edges = NumericEdges(ctx.shape._replace(knots=knots), coef, base_weight, is_numeric)
+        if torch.is_grad_enabled():
+            inputs = [t for t in (x, coef, base_weight) if t.requires_grad]
+            y = cls.reference(x, edges)
+            found = iter(
+                torch.autograd.grad(y, inputs, gradient, create_graph=True, materialize_grads=True)
+            )
+            return *(next(found) if n else None for n in ctx.needs_input_grad[:3]), None
+        x, gradient = x.contiguous(), gradient.contiguous()
+        struct, _held = _layer_struct(edges.shape, len(is_numeric), edges)
+        weights = _zero_gradient(edges)
+        by_x = torch.empty_like(x) if ctx.needs_input_grad[0] else None
+        _call(
+            cls.kernel, x, struct, len(x), x.data_ptr(), gradient.data_ptr(),
+            None if by_x is None else by_x.data_ptr(), _gradient_struct(weights),
+        )  # fmt: skip
+        return by_x, weights.coef, weights.base_weight, None
+
+
+class _Forward(_LayerFunction):
+    run, reference, kernel = staticmethod(_run_forward), staticmethod(reference.forward), "backward"
+
+    @staticmethod
+    def forward(ctx, *arguments: Any) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
+        return _Forward.save(ctx, *arguments)
+
+    @staticmethod
+    def backward(ctx, gradient: Tensor):  # pyright: ignore[reportIncompatibleMethodOverride]
+        return _Forward.gradients(ctx, gradient)
+
+
+class _EdgeValues(_LayerFunction):
+    run = staticmethod(lambda x, edges: _run_edges(x, edges, 0))
+    reference, kernel = staticmethod(reference.edge_values), "edges_backward"
+
+    @staticmethod
+    def forward(ctx, *arguments: Any) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
+        return _EdgeValues.save(ctx, *arguments)
+
+    @staticmethod
+    def backward(ctx, gradient: Tensor):  # pyright: ignore[reportIncompatibleMethodOverride]
+        return _EdgeValues.gradients(ctx, gradient)
