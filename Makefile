@@ -4,7 +4,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.stamp
 
-.PHONY: demo test test-slow lint format clean bench-hello
+# A wheel for this kind of machine, with the C kernels in it, in dist/.
+wheel: $(STAMP)
+	$(BIN)/python -m pip wheel --quiet --no-deps -w dist .
+
+.PHONY: demo test test-slow lint format clean wheel bench-hello
 
 demo: $(STAMP)
 	$(BIN)/kansym demo --out demo-out
@@ -24,7 +28,8 @@ format: $(STAMP)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-$(STAMP): pyproject.toml constraints.txt Makefile
+# The C kernels are part of the installation: when their sources change, it is made again.
+$(STAMP): pyproject.toml constraints.txt Makefile hatch_build.py $(wildcard kansym/kernels/core/*)
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[test]"
 	touch $(STAMP)

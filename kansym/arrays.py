@@ -93,6 +93,21 @@ def as_labels(
     return labels.to(device)
 
 
+def as_weights(
+    weights: Any, X: Float[Tensor, "n in"], argument: str = "sample_weight"
+) -> Float[Tensor, " n"] | None:
+    """Finite weights >= 0, one for each row of X, scaled to mean 1; None stays None."""
+    if weights is None:
+        return None
+    values = as_targets(weights, len(X), 1, argument, X.dtype, X.device)[:, 0]
+    if bool((values < 0).any()):
+        raise ValueError(f"{argument} must be >= 0, got {float(values.min()):g}")
+    mean = values.mean()
+    if not 0 < float(mean) < float("inf"):
+        raise ValueError(f"{argument} must not be 0 in every row")
+    return values / mean
+
+
 def _numbers(data: Any, argument: str, dtype: torch.dtype) -> tuple[Tensor, tuple[str, ...] | None]:
     """data as a real tensor of `dtype`, not yet checked for shape or NaN, and its column names.
 

@@ -100,14 +100,19 @@ class _Basis(torch.autograd.Function):
     """Its backward is the next derivative of the same function, so that gradients cost one more
     local recursion and any order of differentiation works."""
 
+    generate_vmap_rule = True
+
     @staticmethod
-    def forward(ctx, x: Tensor, knots: Tensor, k: int, derivative: int) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
-        ctx.save_for_backward(x, knots)
-        ctx.k, ctx.derivative = k, derivative
+    def forward(x: Tensor, knots: Tensor, k: int, derivative: int) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
         interval, values = local_basis(x.T, knots, k, derivative)
         dense = x.new_zeros(knots.shape[0], knots.shape[1] - k - 1, x.shape[0])
         offsets = torch.arange(k + 1, device=x.device)
         return dense.scatter_(1, (interval - k)[:, None, :] + offsets[:, None], values)
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):  # pyright: ignore[reportIncompatibleMethodOverride]
+        x, knots, ctx.k, ctx.derivative = inputs
+        ctx.save_for_backward(x, knots)
 
     @staticmethod
     def backward(ctx, grad: Tensor):  # pyright: ignore[reportIncompatibleMethodOverride]

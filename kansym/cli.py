@@ -177,6 +177,23 @@ def demo(out: Path | None, seed: int) -> None:
         click.echo(f"\nBoth in {time.perf_counter() - started:.0f} s.")
 
 
+@main.command()
+def info() -> None:
+    """Versions, threads, and which kernels are in use and why."""
+    with _clear_errors():
+        import torch
+
+        from kansym.kernels import load as load_kernels
+
+        for package, version in _versions(["kansym", "torch", "numpy", "sympy"]).items():
+            click.echo(f"{package + ':':9s} {version}")
+        click.echo(f"threads:  {torch.get_num_threads()}")
+        gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "none"
+        click.echo(f"GPU:      {gpu}")
+        kernels = load_kernels()
+        click.echo(f"kernels:  {kernels.name}: {kernels.reason}")
+
+
 def _check_folder(out: Path | None) -> None:
     """Make the folder before the search rather than lose its results after it."""
     if out is None:

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from kansym.arrays import as_labels, as_matrix, as_targets, column_names
+from kansym.arrays import as_labels, as_matrix, as_targets, as_weights, column_names
 from kansym.errors import check_positive_int, suggestion
 
 Ranges = tuple[float, float] | Sequence[Sequence[float]]
@@ -21,6 +21,7 @@ class Dataset:
     """Rows to learn from, and rows kept aside to judge by.
 
     X: [n, in]. y: [n, out], or class labels [n] as int64. X_test, y_test: both or neither.
+    weight: [n], >= 0 with mean 1: how much each row to learn from counts; None for ones.
     """
 
     X: Tensor
@@ -29,6 +30,7 @@ class Dataset:
     y_test: Tensor | None = None
     feature_names: tuple[str, ...] | None = None
     target_names: tuple[str, ...] | None = None
+    weight: Tensor | None = None
 
     def __post_init__(self) -> None:
         if (self.X_test is None) != (self.y_test is None):
@@ -78,12 +80,14 @@ def as_dataset(
     dtype: torch.dtype = torch.float64,
     device: torch.device | str | None = None,
     integer_targets: bool = False,
+    sample_weight: Any = None,
 ) -> Dataset:
     """Checked, detached tensors from any of the usual ways to hand over data.
 
     data: a Dataset; (X, y); (X, y, X_test, y_test); or a mapping with pykan's keys train_input,
     train_label, test_input and test_label (the test part may be missing). Names come from frame
     columns and series. With `integer_targets` y holds class labels 0..n_out - 1, returned as [n].
+    sample_weight: [n], one finite number >= 0 for each row of X, not all 0; scaled to mean 1.
     """
     given = _unpack(data)
     X, y = _pair(given.X, given.y, ("X", "y"), n_in, n_out, dtype, device, integer_targets)
@@ -102,6 +106,7 @@ def as_dataset(
         X, y, X_test, y_test,
         column_names(given.X) if features is None else tuple(features),
         column_names(given.y) if targets is None else tuple(targets),
+        as_weights(given.weight if sample_weight is None else sample_weight, X),
     )  # fmt: skip
 
 
@@ -156,6 +161,7 @@ class _Given:
     y_test: Any = None
     feature_names: Sequence[str] | None = None
     target_names: Sequence[str] | None = None
+    weight: Any = None
 
 
 _PYKAN_KEYS = ("train_input", "train_label", "test_input", "test_label")
@@ -164,8 +170,9 @@ _PYKAN_KEYS = ("train_input", "train_label", "test_input", "test_label")
 def _unpack(data: Any) -> _Given:
     if isinstance(data, Dataset):
         return _Given(
-            data.X, data.y, data.X_test, data.y_test, data.feature_names, data.target_names
-        )
+            data.X, data.y, data.X_test, data.y_test, data.feature_names, data.target_names,
+            data.weight,
+        )  # fmt: skip
     if isinstance(data, Mapping):
         return _unpack_mapping(data)
     if isinstance(data, (tuple, list)) and len(data) in (2, 4):

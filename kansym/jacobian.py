@@ -10,8 +10,10 @@ Free are the coefficients of numeric edges and the affine constants of symbolic 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from kansym import kernels
@@ -21,12 +23,52 @@ from kansym.network import Network
 PARAMETERS = ("coef", "base_weight", "affine")
 
 
-def free_masks(network: Network) -> list[dict[str, Bool[Tensor, "..."]]]:
-    """For every layer and parameter, which entries are free."""
-    return [_layer_free(layer) for layer in network.kan_layers]
+class FreeParameters:
+    """The free parameters of a network as one vector: layer by layer, the coefficients of numeric
+    edges, their base weights (unless there is no base), the constants of symbolic edges.
+
+    Which they are is looked up once: make a new one when edges are named, pruned or regridded.
+    """
+
+    def __init__(self, network: Network):
+        self.network = network
+        self.masks = [_layer_free(layer) for layer in network.kan_layers]
+        counts = [[int(mask.sum()) for mask in masks.values()] for masks in self.masks]
+        self.sizes = [size for row in counts for size in row]
+        self.count = sum(self.sizes)
+        starts = [sum(sum(row) for row in counts[:l]) for l in range(len(counts))]
+        self._edge_places = [
+            _edge_places(layer, start)
+            for layer, start in zip(network.kan_layers, starts, strict=True)
+        ]
+
+    def edge_places(self, l: int) -> Int[Tensor, "edges free"]:
+        """Where the coefficients and the base weight of the numeric edges of layer l lie, edges in
+        the order of `torch.nonzero(layer.is_numeric)`."""
+        return self._edge_places[l]
+
+    def pick(self, tensors: Iterable[Tensor]) -> Float[Tensor, " p"]:
+        """The free entries of one tensor for each layer and parameter, in that order."""
+        masks = [mask for masks in self.masks for mask in masks.values()]
+        return torch.cat([tensor[mask] for tensor, mask in zip(tensors, masks, strict=True)])
+
+    @torch.no_grad()
+    def get(self) -> Float[Tensor, " p"]:
+        return self.pick(self._parameters())
+
+    @torch.no_grad()
+    def set(self, theta: Float[Tensor, " p"]) -> None:
+        masks = [mask for masks in self.masks for mask in masks.values()]
+        parts = theta.split(self.sizes)
+        for parameter, mask, part in zip(self._parameters(), masks, parts, strict=True):
+            parameter[mask] = part
+
+    def _parameters(self) -> list[Tensor]:
+        return [getattr(layer, name) for layer in self.network.kan_layers for name in PARAMETERS]
 
 
-def _layer_free(layer: KANLayer) -> dict[str, Tensor]:
+def _layer_free(layer: KANLayer) -> dict[str, Bool[Tensor, "..."]]:
+    """For every parameter, which entries are free."""
     numeric, symbolic = layer.is_numeric, layer.is_symbolic
     has_base = layer.base != "zero"
     return {
@@ -36,51 +78,43 @@ def _layer_free(layer: KANLayer) -> dict[str, Tensor]:
     }
 
 
-@torch.no_grad()
-def get_free(network: Network) -> Float[Tensor, " p"]:
-    """The free parameters as one vector."""
-    return torch.cat(
-        [
-            getattr(layer, name)[mask]
-            for layer, masks in zip(network.kan_layers, free_masks(network), strict=True)
-            for name, mask in masks.items()
-        ]
-    )
-
-
-@torch.no_grad()
-def set_free(network: Network, theta: Float[Tensor, " p"]) -> None:
-    """Write a vector of the layout of `get_free` back."""
-    start = 0
-    for layer, masks in zip(network.kan_layers, free_masks(network), strict=True):
-        for name, mask in masks.items():
-            count = int(mask.sum())
-            getattr(layer, name)[mask] = theta[start : start + count]
-            start += count
+def _edge_places(layer: KANLayer, start: int) -> Int[Tensor, "edges free"]:
+    n_edges, n_coef = int(layer.is_numeric.sum()), layer.coef.shape[2]
+    device = layer.coef.device
+    coef = start + torch.arange(n_edges * n_coef, device=device).unflatten(0, (n_edges, n_coef))
+    if layer.base == "zero":
+        return coef
+    base = start + n_edges * n_coef + torch.arange(n_edges, device=device)
+    return torch.cat([coef, base[:, None]], 1)
 
 
 @torch.no_grad()
 def jacobian(
     network: Network, x: Float[Tensor, "batch in"]
 ) -> tuple[Float[Tensor, "batch out"], Float[Tensor, "batch out p"]]:
-    """Outputs and their derivatives by the free parameters, in the order of `get_free`."""
+    """Outputs and their derivatives by the free parameters."""
+    nodes, slopes = node_jacobian(network, x)
+    scale = network.output_scale
+    return nodes * scale + network.output_shift, slopes * scale[:, None]
+
+
+@torch.no_grad()
+def node_jacobian(
+    network: Network, x: Float[Tensor, "batch in"]
+) -> tuple[Float[Tensor, "batch out"], Float[Tensor, "batch out p"]]:
+    """The same in units of the output scale: the last nodes and their derivatives."""
     inside = network.scale_inputs(x)
     numeric = network.numeric_network
     if numeric is not None and kernels.supports_network(inside, numeric):
-        nodes, slopes = kernels.network_jacobian(numeric, inside)
-        scale = network.output_scale
-        return nodes * scale + network.output_shift, slopes * scale[:, None]
-    return _jacobian(network, inside)
-
-
-def _jacobian(network: Network, inside: Tensor) -> tuple[Tensor, Tensor]:
+        return kernels.network_jacobian(numeric, inside)
     inputs, subnodes = [inside], []
     for l, layer in enumerate(network.kan_layers):
         subnodes.append(layer(inputs[-1]))
         inputs.append(network.combine(l, subnodes[-1]))
-    output = inputs[-1] * network.output_scale + network.output_shift
 
-    node = torch.diag(network.output_scale).expand(len(inside), -1, -1)  # [batch, out, nodes]
+    # [batch, out, nodes]
+    node = torch.eye(network.n_out, dtype=network.dtype, device=network.device)
+    node = node.expand(len(inside), -1, -1)
     blocks: list[Tensor] = []
     for l in reversed(range(len(subnodes))):
         layer = network.kan_layers[l]
@@ -88,7 +122,7 @@ def _jacobian(network: Network, inside: Tensor) -> tuple[Tensor, Tensor]:
         blocks.append(_layer_block(layer, inputs[l], delta))
         if l:
             node = torch.einsum("noj,nji->noi", delta, layer.edge_slopes(inputs[l]))
-    return output, torch.cat(blocks[::-1], 2)
+    return inputs[-1], torch.cat(blocks[::-1], 2)
 
 
 def _through_products(network: Network, l: int, node: Tensor, subnodes: Tensor) -> Tensor:

@@ -146,6 +146,14 @@ class KANLayer(nn.Module):
         a, b, c, _ = self.affine[group.out_index, group.in_index].T
         return c * a * group.function.derivative(a * x[:, group.in_index] + b)
 
+    def inner_range(
+        self, x: Float[Tensor, "batch in"], group: SymbolicGroup
+    ) -> tuple[Float[Tensor, " group"], Float[Tensor, " group"]]:
+        """The smallest and the largest a x + b of the symbolic edges of a group."""
+        a, b, _, _ = self.affine[group.out_index, group.in_index].T
+        inner = a * x[:, group.in_index] + b
+        return inner.amin(0), inner.amax(0)
+
     def affine_gradients(
         self, x: Float[Tensor, "batch in"], group: SymbolicGroup
     ) -> Float[Tensor, "batch group 4"]:

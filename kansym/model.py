@@ -79,9 +79,10 @@ class KAN(Network):
     def fit(
         self,
         dataset: Any,
-        opt: str = "LBFGS",
+        opt: str = "auto",
         steps: int = 50,
         *,
+        sample_weight: Any = None,
         lamb: float = 0.0,
         lamb_l1: float = 1.0,
         lamb_entropy: float = 2.0,
@@ -94,6 +95,8 @@ class KAN(Network):
         grid_update_num: int = 5,
         stop_grid_update_step: int = 25,
         loss: str | Callable[[Tensor, Tensor], Tensor] = "mse",
+        huber_delta: float = 0.1,
+        smooth: float | None = None,
         metrics: Mapping[str, Callable[[Tensor, Tensor], Any]] | None = None,
         callbacks: Sequence[Callable[..., Any]] = (),
         patience: int | None = None,
@@ -105,9 +108,11 @@ class KAN(Network):
         """Train in place; the model ends with the best parameters seen.
 
         dataset: from `create_dataset`, or (X, y), or (X, y, X_test, y_test): torch, NumPy, pandas.
-        opt: "LBFGS" (a step is up to 20 iterations), "Adam", or "LM" (Levenberg-Marquardt: squared
-        error only; by far the fastest for networks of up to a few hundred parameters).
+        opt: "LM" (Levenberg-Marquardt: "mse" and "huber" only; by far the fastest for networks of
+        up to 2,000 parameters), "LBFGS" (a step is up to 20 iterations), "Adam", or "auto", which
+        chooses one of them; `History.opt` and `History.reason` say which and why.
         steps: at most so many. lr: of LBFGS (default 1) or Adam (default 0.01).
+        sample_weight: [n], how much each training row counts; only ratios matter.
         lamb: weight of the sparsity penalty; lamb_l1, lamb_entropy, lamb_coef and lamb_coefdiff
         weigh its parts. score: what the penalty is taken of, "std" (default: a constant costs
         nothing, and the sparse structure was found more often), "mean_abs" (the paper's) or
@@ -115,8 +120,11 @@ class KAN(Network):
         batch: rows per step; all by default.
         update_grid: whether grids follow the activations, `grid_update_num` times before step
         `stop_grid_update_step`.
-        loss: "mse", "cross_entropy" (y: labels 0, 1, ...) or a function (prediction, y) -> scalar.
-        The mse is in units of the network's output scale (1 unless outputs were scaled).
+        loss: "mse", "huber" (outliers, beyond `huber_delta`, pull with a constant force),
+        "cross_entropy" (y: labels 0, 1, ...) or a function (prediction, y) -> scalar. Errors and
+        huber_delta are in units of the network's output scale (1 unless outputs were scaled).
+        smooth: weight of a prior on the second differences of each spline's coefficients, which
+        says what they are where there are no data; by default 1e-14 for LM and 0 otherwise.
         metrics: {name: function (prediction, y) -> number}, recorded on the test part if any.
         callbacks: functions (model, StepRecord); one that returns True ends the fit.
         patience: stop after so many steps without a better one. max_time: seconds.
@@ -133,6 +141,8 @@ class KAN(Network):
             batch=batch,
             penalty=Penalty(lamb, lamb_l1, lamb_entropy, lamb_coef, lamb_coefdiff, score),
             loss=loss,
+            huber_delta=huber_delta,
+            smooth=smooth,
             update_grid=update_grid,
             grid_update_num=grid_update_num,
             stop_grid_update_step=stop_grid_update_step,
@@ -145,9 +155,14 @@ class KAN(Network):
         )
         is_labelled = loss == "cross_entropy"
         n_out = self.n_out if isinstance(loss, str) else None
-        data = as_dataset(dataset, self.n_in, n_out, self.dtype, self.device, is_labelled)
+        data = as_dataset(
+            dataset, self.n_in, n_out, self.dtype, self.device, is_labelled, sample_weight
+        )
+        if data.weight is not None and not isinstance(loss, str):
+            raise ValueError("sample_weight cannot be used with a loss of your own; weigh in it")
         if not self.is_fitted:
-            choose_scaling(self, data.X, data.y if loss == "mse" else None, scale)
+            has_residuals = loss in ("mse", "huber")
+            choose_scaling(self, data.X, data.y if has_residuals else None, scale)
         self.is_fitted = True
         self.sample = Sample(data.X, data.y)
         self.feature_names = data.feature_names or self.feature_names

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from kansym import edge
-from kansym.jacobian import PARAMETERS, free_masks, get_free, jacobian, set_free
+from kansym.jacobian import PARAMETERS, FreeParameters, jacobian
 from kansym.network import Network
 
 N, N_IN, N_OUT = 7, 3, 2
@@ -38,7 +38,7 @@ def make_sample(generator, dtype=torch.float64):
 
 def by_autograd(network, x):
     """Outputs as a function of the free parameters, differentiated by PyTorch."""
-    masks = free_masks(network)
+    masks = FreeParameters(network).masks
 
     def outputs(theta):
         parameters, start = {}, 0
@@ -52,20 +52,20 @@ def by_autograd(network, x):
                 start += count
         return torch.func.functional_call(network, parameters, (x,))
 
-    return torch.autograd.functional.jacobian(outputs, get_free(network))
+    return torch.func.jacrev(outputs, chunk_size=1)(FreeParameters(network).get())
 
 
 def by_differences(network, x, step=1e-6):
-    theta, columns = get_free(network), []
+    theta, columns = FreeParameters(network).get(), []
     for p in range(len(theta)):
         ends = []
         for sign in (1, -1):
             moved = theta.clone()
             moved[p] += sign * step
-            set_free(network, moved)
+            FreeParameters(network).set(moved)
             ends.append(network(x).detach())
         columns.append((ends[0] - ends[1]) / (2 * step))
-    set_free(network, theta)
+    FreeParameters(network).set(theta)
     return torch.stack(columns, 2)
 
 
@@ -75,7 +75,7 @@ def test_equals_autograd_for_every_kind_of_edge(base, outside, generator):
     network = make_network(generator, base=base, outside=outside)
     x = make_sample(generator)
     output, slopes = jacobian(network, x)
-    assert slopes.shape == (N, N_OUT, len(get_free(network)))
+    assert slopes.shape == (N, N_OUT, len(FreeParameters(network).get()))
     torch.testing.assert_close(output, network(x).detach(), rtol=1e-12, atol=1e-12)
     torch.testing.assert_close(slopes, by_autograd(network, x), rtol=1e-9, atol=1e-9)
 
@@ -112,7 +112,7 @@ def test_a_factor_that_is_zero_divides_nothing(generator):
 
 def test_free_are_splines_that_are_on_and_constants_of_names_that_are_on(generator):
     network = make_network(generator)
-    first = free_masks(network)[0]
+    first = FreeParameters(network).masks[0]
     layer = network.kan_layers[0]
     for name in PARAMETERS:
         assert first[name].shape == getattr(layer, name).shape
@@ -128,17 +128,17 @@ def test_free_are_splines_that_are_on_and_constants_of_names_that_are_on(generat
 
 
 def test_without_a_base_function_its_weight_is_not_free(generator):
-    masks = free_masks(make_network(generator, base="zero"))
+    masks = FreeParameters(make_network(generator, base="zero")).masks
     assert not any(layer["base_weight"].any() for layer in masks)
 
 
 def test_set_free_writes_what_get_free_reads_and_nothing_else(generator):
     network = make_network(generator)
     before = {name: p.detach().clone() for name, p in network.named_parameters()}
-    theta = torch.randn(get_free(network).shape, generator=generator, dtype=torch.float64)
-    set_free(network, theta)
-    assert torch.equal(get_free(network), theta)
-    for l, masks in enumerate(free_masks(network)):
+    theta = torch.randn(FreeParameters(network).get().shape, generator=generator, dtype=torch.float64)
+    FreeParameters(network).set(theta)
+    assert torch.equal(FreeParameters(network).get(), theta)
+    for l, masks in enumerate(FreeParameters(network).masks):
         for name, mask in masks.items():
             now = getattr(network.kan_layers[l], name).detach()
             assert torch.equal(now[~mask], before[f"layers.{l}.{name}"][~mask])
@@ -149,7 +149,7 @@ def test_float32_stays_float32(generator):
     network = make_network(generator, dtype=torch.float32)
     x = make_sample(generator, torch.float32)
     output, slopes = jacobian(network, x)
-    assert output.dtype == slopes.dtype == get_free(network).dtype == torch.float32
+    assert output.dtype == slopes.dtype == FreeParameters(network).get().dtype == torch.float32
     torch.testing.assert_close(slopes, by_autograd(network, x), rtol=1e-3, atol=1e-3)
 
 

@@ -1,4 +1,4 @@
-"""Compile the C kernels with the compiler at hand: `python -m kansym.kernels.build`.
+"""Compile the C kernels with the compiler at hand: `python -m kansym.kernels`.
 
 Installing kansym runs this where there is a compiler, and goes on without where there is none.
 Uses the standard library alone: it runs before anything is installed. One library is made for each
@@ -72,10 +72,3 @@ def build(target: Path = TARGET) -> list[Path]:
         libraries.append(library)
     return libraries
 
-
-if __name__ == "__main__":
-    try:
-        for path in build():
-            print(path)
-    except RuntimeError as error:
-        sys.exit(f"kansym works without its C kernels, only slower. {error}")

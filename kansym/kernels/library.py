@@ -14,6 +14,7 @@ from functools import lru_cache
 from kansym.kernels import build
 
 VARIABLE = "KANSYM_KERNELS"
+ABI = 1  # KANSYM_ABI of core/kansym.h
 LEVEL_NAMES = {0: "baseline", 1: "AVX2", 2: "AVX-512"}
 
 
@@ -82,17 +83,20 @@ def load() -> Kernels:
     baseline = build.TARGET / build.library_name(0)
     if not baseline.exists():
         return Kernels(
-            None, None, "not compiled; python -m kansym.kernels.build does it, given a C compiler"
+            None, None, "not compiled; python -m kansym.kernels does it, given a C compiler"
         )
     try:
-        level = int(ctypes.CDLL(str(baseline)).kansym_cpu_level())
+        found = ctypes.CDLL(str(baseline))
+        if found.kansym_abi() != ABI:
+            raise OSError("made by another version of kansym")
+        level = int(found.kansym_cpu_level())
         levels = [n for n in build.levels() if n <= level]
         path = next(
             path for n in reversed(levels) if (path := build.TARGET / build.library_name(n)).exists()
         )
         return Kernels(_declared(ctypes.CDLL(str(path))), level, f"loaded {path}")
-    except (OSError, AttributeError) as error:  # built for another system, or by another version
-        return Kernels(None, None, f"cannot be loaded ({error}); python -m kansym.kernels.build")
+    except (OSError, AttributeError) as error:  # made for another system, or by another version
+        return Kernels(None, None, f"cannot be loaded ({error}); python -m kansym.kernels makes them anew")
 
 
 def _declared(library: ctypes.CDLL) -> ctypes.CDLL:

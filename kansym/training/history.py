@@ -26,12 +26,13 @@ class StepRecord:
 class History:
     """The steps of one fit and how it ended.
 
-    stopped: "finished", "patience", "max_time", "callback", "interrupted", "converged" or
+    opt: the solver; reason: why that one. stopped: "finished", "patience", "max_time", "callback", "interrupted", "converged" or
     "non-finite". best_step: the step whose parameters the model now has, -1 when no step bettered
     the start. best_objective: loss (of the test part if any) plus penalty there.
     """
 
     opt: str
+    reason: str = "asked for"
     steps: list[StepRecord] = field(default_factory=list)
     stopped: str = "finished"
     best_step: int = -1

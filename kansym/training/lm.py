@@ -1,11 +1,12 @@
-"""Levenberg-Marquardt: second-order training of the squared error, with or without the penalty.
+"""Levenberg-Marquardt: second-order training of squared residuals, with or without the penalty.
 
 A network people read has 10 to 2,000 parameters, and its loss is a sum of squares. A step solves
 
-    (J'J / n + K + mu D) delta = -(J'r / n + g)
+    (J'WJ / n + K + mu D) delta = -(J'Wr / n + g)
 
-J the per-sample Jacobian, summed up over chunks of rows so that memory does not grow with n; D the
-diagonal of J'J / n + K, so that damping is scale-free; mu follows the gain ratio (Nielsen 1999,
+J the per-sample Jacobian, summed up over chunks of rows so that memory does not grow with n; W the
+weights of the rows, times those that make least squares of the Huber loss; D the diagonal of
+J'WJ / n + K, so that damping is scale-free; mu follows the gain ratio (Nielsen 1999,
 IMM-REP-1999-05).
 
 g is half of the exact gradient of the sparsity penalty R, K half of a majorising curvature. R is a
@@ -16,26 +17,42 @@ the covariance of its features (for mean_abs: the second moment). So
 
 as in reweighted least squares for a group penalty (Daubechies et al. 2010, arXiv:0807.0575): the
 fainter an edge, the stiffer the spring that holds it at zero. A step is taken only when loss plus
-penalty, exactly evaluated, has fallen.
+penalty, exactly evaluated, has fallen, and when it leaves the functions of named edges within
+their domains: a pole may be near the data, never among them.
 """
 
 from __future__ import annotations
+
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from kansym import kernels, scores
-from kansym import jacobian as jac
+from kansym.functions import REAL_LINE
+from kansym.jacobian import PARAMETERS, FreeParameters, node_jacobian
 from kansym.layer import KANLayer
-from kansym.network import Network, Trace
+from kansym.network import Network
 from kansym.training.objective import Objective, Penalty, Value
 
 CHUNK = 4096  # rows whose Jacobian is held at once
+BLOCK = 96  # columns of J'J that are computed at once: half of a symmetric matrix is enough
 SMALLEST_GAIN = 1e-12  # relative fall of the objective below which a step counts as a stall
 MAX_STALLS = 3
 MAX_TRIES = 12  # dampings tried in one step
 FAINTEST = 1e-5  # scores below this fraction of the layer's largest are held as firmly as this
+
+
+class QuadraticModel(NamedTuple):
+    """Half the curvature, half the gradient, and the value of an objective."""
+
+    curvature: Float[Tensor, "p p"]
+    gradient: Float[Tensor, " p"]
+    value: float
+
+    def plus(self, other: QuadraticModel) -> QuadraticModel:
+        return QuadraticModel(*(mine + its for mine, its in zip(self, other, strict=True)))
 
 
 class LM:
@@ -44,6 +61,7 @@ class LM:
     def __init__(self, network: Network, objective: Objective, lr: float | None):
         self.check(objective, lr)
         self.network, self.objective = network, objective
+        self.free = FreeParameters(network)
         self.mu, self.growth = 1e-3, 2.0
         self.converged = False
         self._stalls = 0
@@ -53,31 +71,36 @@ class LM:
         """ValueError for what this solver cannot do."""
         if lr is not None:
             raise ValueError(f"lr has no meaning for opt='LM', got {lr!r}; leave it out")
-        if not objective.is_squared:
-            raise ValueError("opt='LM' minimises a squared error: use loss='mse', or opt='LBFGS'")
+        if not objective.has_residuals:
+            raise ValueError(
+                "opt='LM' minimises squared residuals: use loss='mse' or 'huber', or opt='LBFGS'"
+            )
 
     @torch.no_grad()
-    def step(self, X: Tensor, y: Tensor) -> Value | None:
-        theta = jac.get_free(self.network)
+    def step(self, X: Tensor, y: Tensor, weight: Tensor | None = None) -> Value | None:
+        theta = self.free.get()
         if not len(theta):
             self.converged = True
             return None
-        normal, gradient, start = self._quadratic_model(X, y)
-        curvature = normal.diagonal()
+        model = self._quadratic_model(X, y, weight)
+        normal, gradient = model.curvature, model.gradient
+        diagonal = normal.diagonal()
         # A parameter that moves nothing gets the damping of a faint one instead of none.
-        scale = curvature.clamp(min=1e-12 * float(curvature.max().clamp(min=1e-300)))
+        scale = diagonal.clamp(min=1e-12 * float(diagonal.max().clamp(min=1e-300)))
+        is_guarded = in_domains(self.network, X)
         for _ in range(MAX_TRIES):
             delta = _solve_positive(normal + torch.diag(self.mu * scale), -gradient)
             if delta is not None:
-                jac.set_free(self.network, theta + delta)
-                value = self.objective(self.network, X, y)
-                fall = start - float(value.objective)
-                predicted = -float(delta @ (2 * gradient + normal @ delta))
-                if fall > 0 and predicted > 0:
-                    self._accept(fall / predicted, fall / start)
-                    return value
+                self.free.set(theta + delta)
+                if not is_guarded or in_domains(self.network, X):
+                    value = self.objective(self.network, X, y, weight)
+                    fall = model.value - float(value.objective)
+                    predicted = -float(delta @ (2 * gradient + normal @ delta))
+                    if fall > 0 and predicted > 0:
+                        self._accept(fall / predicted, fall / model.value)
+                        return value
             self.mu, self.growth = self.mu * self.growth, min(self.growth * 2, 1e3)
-        jac.set_free(self.network, theta)
+        self.free.set(theta)
         self.converged = True
         return None
 
@@ -87,76 +110,117 @@ class LM:
         self._stalls = self._stalls + 1 if relative_fall < SMALLEST_GAIN else 0
         self.converged = self._stalls >= MAX_STALLS
 
-    def _quadratic_model(self, X: Tensor, y: Tensor) -> tuple[Tensor, Tensor, float]:
-        """Half the curvature, half the gradient and the value of the objective."""
-        normal, gradient, value = normal_equations(self.network, X, y)
-        if self.objective.penalty.lamb:
-            curvature, slope, penalty = penalty_model(self.network, X, self.objective.penalty)
-            normal, gradient, value = normal + curvature, gradient + slope, value + penalty
-        return normal, gradient, value
+    def _quadratic_model(self, X: Tensor, y: Tensor, weight: Tensor | None) -> QuadraticModel:
+        penalty = self.objective.penalty
+        model = normal_equations(self.network, self.objective, X, y, weight)
+        if penalty.lamb:
+            model = model.plus(penalty_model(self.network, self.free, X, penalty))
+        if penalty.smooth:
+            model = model.plus(smoothing_model(self.network, self.free, penalty))
+        return model
 
 
-def normal_equations(network: Network, X: Tensor, y: Tensor) -> tuple[Tensor, Tensor, float]:
-    """J'J / n, J'r / n and the mean squared residual, in units of the output scale."""
-    scale = network.output_scale
-    normal = gradient = torch.zeros((), dtype=X.dtype, device=X.device)
+def normal_equations(
+    network: Network, objective: Objective, X: Tensor, y: Tensor, weight: Tensor | None = None
+) -> QuadraticModel:
+    """J'WJ / n, J'Wr / n and the loss, in units of the output scale."""
+    normal = gradient = None
     loss = 0.0
-    for rows in torch.arange(len(X), device=X.device).split(CHUNK):
-        output, slopes = jac.jacobian(network, X[rows])
-        J = (slopes / scale[:, None]).flatten(0, 1)
-        residual = ((output - y[rows]) / scale).flatten()
-        normal, gradient = normal + J.T @ J, gradient + J.T @ residual
-        loss += float(residual @ residual)
-    return normal / y.numel(), gradient / y.numel(), loss / y.numel()
+    for start in range(0, len(X), CHUNK):
+        rows = slice(start, start + CHUNK)
+        nodes, slopes = node_jacobian(network, X[rows])
+        J = slopes.flatten(0, 1)
+        residual = nodes - (y[rows] - network.output_shift) / network.output_scale
+        cost, pull = objective.of_residuals(residual), objective.pull(residual)
+        if weight is not None:
+            by_row = weight[rows, None]
+            cost, pull = cost * by_row, by_row * (torch.ones_like(cost) if pull is None else pull)
+        loss += float(cost.sum())
+        pulled = J if pull is None else J * pull.flatten()[:, None]
+        if normal is None or gradient is None:
+            normal, gradient = J.new_zeros(J.shape[1], J.shape[1]), J.new_zeros(J.shape[1])
+        gradient += pulled.T @ residual.flatten()
+        _add_lower_product(normal, pulled, J)
+    assert normal is not None
+    assert gradient is not None
+    normal = normal.tril() + normal.tril(-1).T
+    return QuadraticModel(normal / y.numel(), gradient / y.numel(), loss / y.numel())
+
+
+def _add_lower_product(normal: Tensor, left: Tensor, right: Tensor) -> None:
+    """Add left' right, which is symmetric, to the lower triangle of `normal`."""
+    for start in range(0, len(normal), BLOCK):
+        columns = slice(start, start + BLOCK)
+        normal[start:, columns].addmm_(left[:, start:].T, right[:, columns])
 
 
 def penalty_model(
-    network: Network, X: Tensor, penalty: Penalty
-) -> tuple[Float[Tensor, "p p"], Float[Tensor, " p"], float]:
-    """K, g (half curvature and half gradient) and the value of the penalty."""
+    network: Network, free: FreeParameters, X: Tensor, penalty: Penalty
+) -> QuadraticModel:
+    """K, g and the value of the sparsity penalty."""
     with torch.enable_grad():
         trace = network.trace(X)
         values = scores.edge_scores(network, trace, penalty.score)
         total = penalty(network, values)
-        names = [(layer, name) for layer in network.kan_layers for name in jac.PARAMETERS]
-        parameters = [getattr(layer, name) for layer, name in names]
+        parameters = [getattr(layer, name) for layer in network.kan_layers for name in PARAMETERS]
         found = torch.autograd.grad(total, [*parameters, *values], materialize_grads=True)
     slopes, pulls = found[: len(parameters)], found[len(parameters) :]
-    masks = [mask for layer in jac.free_masks(network) for mask in layer.values()]
-    gradient = torch.cat([slope[mask] for slope, mask in zip(slopes, masks, strict=True)])
+    gradient = free.pick(slopes)
     curvature = gradient.new_zeros(len(gradient), len(gradient))
-    for place, block in _edge_blocks(network, trace, values, pulls, penalty.score):
-        curvature[place[:, None], place] += block
-    return curvature / 2, gradient / 2, float(total)
-
-
-def _edge_blocks(
-    network: Network, trace: Trace, values: list[Tensor], pulls: tuple[Tensor, ...], score: str
-) -> list[tuple[Tensor, Tensor]]:
-    """(places in the vector of free parameters, curvature) for every numeric edge."""
-    blocks, start = [], 0
     for l, layer in enumerate(network.kan_layers):
-        numeric = torch.nonzero(layer.is_numeric)
-        moments = _moments(layer, trace.nodes[l], is_centred=score != "mean_abs")
+        moments = _moments(layer, trace.nodes[l], is_centred=penalty.score != "mean_abs")
         held = values[l].clamp(min=FAINTEST * float(values[l].max()) + 1e-30)
-        weight = pulls[l].clamp(min=0) / held
-        n_coef, has_base = layer.coef.shape[2], layer.base != "zero"
-        for at, (j, i) in enumerate(numeric.tolist()):
-            place = start + at * n_coef + torch.arange(n_coef)
-            if has_base:
-                place = torch.cat([place, torch.tensor([start + len(numeric) * n_coef + at])])
-            size = len(place)
-            blocks.append((place, weight[j, i] * moments[i, :size, :size]))
-        start += len(numeric) * (n_coef + has_base) + 4 * int(layer.is_symbolic.sum())
-    return blocks
+        springs = (pulls[l].clamp(min=0) / held)[layer.is_numeric]
+        inputs = torch.nonzero(layer.is_numeric)[:, 1]
+        _add_blocks(curvature, free.edge_places(l), springs[:, None, None] * moments[inputs])
+    return QuadraticModel(curvature / 2, gradient / 2, float(total.detach()))
+
+
+def smoothing_model(network: Network, free: FreeParameters, penalty: Penalty) -> QuadraticModel:
+    """K, g and the value of the smoothing prior."""
+    gradient = network.output_scale.new_zeros(free.count)
+    curvature = gradient.new_zeros(free.count, free.count)
+    value = 0.0
+    for l, layer in enumerate(network.kan_layers):
+        coef, count = layer.coef[layer.is_numeric], layer.coef.shape[2]
+        second = torch.diff(torch.eye(count, dtype=coef.dtype, device=coef.device), n=2, dim=0)
+        places = free.edge_places(l)[:, :count]
+        block = penalty.smooth * second.T @ second
+        _add_blocks(curvature, places, block.expand(len(coef), -1, -1))
+        pull = coef @ block
+        gradient[places] += pull
+        value += float((coef * pull).sum())
+    return QuadraticModel(curvature, gradient, value)
+
+
+def _add_blocks(matrix: Tensor, places: Tensor, blocks: Tensor) -> None:
+    """Add blocks [edges, f, f] at the rows and columns places [edges, >= f], none of them twice."""
+    size = places.shape[1]
+    matrix[places[:, :, None], places[:, None, :]] += blocks[:, :size, :size]
 
 
 def _moments(layer: KANLayer, x: Tensor, is_centred: bool) -> Float[Tensor, "in features features"]:
     """Covariance (or second moment) of the features of every input."""
-    features = kernels.features(x, layer.shape)
+    features = kernels.features(x.detach(), layer.shape)
     if is_centred:
         features = features - features.mean(2, keepdim=True)
     return features @ features.transpose(1, 2) / x.shape[0]
+
+
+@torch.no_grad()
+def in_domains(network: Network, X: Tensor) -> bool:
+    """Whether the range of a x + b on every symbolic edge lies within its function's domain."""
+    groups = [layer.symbolic_groups() for layer in network.kan_layers]
+    if all(group.function.domain == REAL_LINE for layer in groups for group in layer):
+        return True
+    h = network.scale_inputs(X)
+    for l, layer in enumerate(network.kan_layers):
+        for group in groups[l]:
+            low, high = layer.inner_range(h, group)
+            if not bool(group.function.domain.contains(low, high).all()):
+                return False
+        h = network.combine(l, layer(h))
+    return True
 
 
 def _solve_positive(matrix: Tensor, right: Tensor) -> Tensor | None:

@@ -6,16 +6,17 @@ import copy
 import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from kansym.datasets import Dataset
-from kansym.errors import NonFiniteWarning, check_choice, check_positive_int
+from kansym.errors import NonFiniteWarning, check_choice, check_positive_int, is_number
 from kansym.network import Network
 from kansym.threads import one_thread_if_small
+from kansym.training.choice import choose_opt
 from kansym.training.grids import is_grid_step, update_grids
 from kansym.training.history import History, StepRecord
 from kansym.training.lm import LM
@@ -26,18 +27,24 @@ Metric = Callable[[Tensor, Tensor], float | Tensor]
 Callback = Callable[[Network, StepRecord], Any]
 
 MAX_FAILURES = 3  # steps in a row that may turn out non-finite before the fit gives up
+AUTO = "auto"
+# Of LM, which has to say what a coefficient without data is. It moves the others by less than 1e-12
+# of the outputs' scale.
+DEFAULT_SMOOTH = 1e-14
 
 
 @dataclass(frozen=True)
 class FitOptions:
     """How to train; see `KAN.fit` for what each option means."""
 
-    opt: str = "LBFGS"
+    opt: str = AUTO
     steps: int = 50
     lr: float | None = None
     batch: int | None = None
     penalty: Penalty = field(default_factory=Penalty)
     loss: str | Loss = "mse"
+    huber_delta: float = 0.1
+    smooth: float | None = None
     update_grid: bool = True
     grid_update_num: int = 5
     stop_grid_update_step: int = 25
@@ -49,7 +56,7 @@ class FitOptions:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        check_choice("opt", self.opt, SOLVERS)
+        check_choice("opt", self.opt, (AUTO, *SOLVERS))
         check_positive_int("steps", self.steps)
         check_positive_int("seed", self.seed, 0)
         for name in ("batch", "patience"):
@@ -59,9 +66,20 @@ class FitOptions:
             raise ValueError(f"lr must be > 0, got {self.lr!r}")
         if self.max_time is not None and not self.max_time > 0:
             raise ValueError(f"max_time must be > 0 seconds, got {self.max_time!r}")
-        objective = Objective(self.loss, self.penalty)  # refuses a loss it does not know
+        if not (is_number(self.huber_delta) and self.huber_delta > 0):
+            raise ValueError(f"huber_delta must be finite and > 0, got {self.huber_delta!r}")
+        if self.smooth is not None:
+            replace(self.penalty, smooth=self.smooth)  # refuses what it cannot be
+        objective = self.objective(self.opt)  # refuses a loss it does not know
         if self.opt == "LM":
             LM.check(objective, self.lr)
+
+    def objective(self, opt: str) -> Objective:
+        """What the solver named `opt` is to lower."""
+        smooth = self.smooth
+        if smooth is None:
+            smooth = DEFAULT_SMOOTH if opt == "LM" else 0.0
+        return Objective(self.loss, replace(self.penalty, smooth=smooth), self.huber_delta)
 
 
 def train(network: Network, data: Dataset, options: FitOptions) -> History:
@@ -80,8 +98,11 @@ class _Run:
 
     def __init__(self, network: Network, data: Dataset, options: FitOptions):
         self.network, self.data, self.options = network, data, options
-        self.objective = Objective(options.loss, options.penalty)
-        self.history = History(options.opt)
+        opt, reason = options.opt, "asked for"
+        if opt == AUTO:
+            opt, reason = choose_opt(network, options.objective(AUTO), options.lr, options.batch)
+        self.opt, self.objective = opt, options.objective(opt)
+        self.history = History(opt, reason)
         self.generator = torch.Generator().manual_seed(options.seed)
         self.started = time.perf_counter()
         self.best_state = self.last_finite = _snapshot(network)
@@ -89,7 +110,7 @@ class _Run:
 
     @torch.enable_grad()
     def run(self) -> History:
-        bar = _ProgressBar(self.options)
+        bar = _ProgressBar(self.options, self.opt)
         solver = self._new_solver()
         try:
             self._keep_best(self._record(-1, self._value()))
@@ -110,15 +131,15 @@ class _Run:
         return self.history
 
     def _new_solver(self) -> Solver:
-        return SOLVERS[self.options.opt](self.network, self.objective, self.options.lr)
+        return SOLVERS[self.opt](self.network, self.objective, self.options.lr)
 
     def _moves_grid(self, step: int) -> bool:
         o = self.options
         return o.update_grid and is_grid_step(step, o.grid_update_num, o.stop_grid_update_step)
 
     def _step(self, step: int, solver: Solver, bar: _ProgressBar) -> tuple[Solver, str | None]:
-        X, y = self._batch()
-        value = solver.step(X, y)
+        X, y, weight = self._batch()
+        value = solver.step(X, y, weight)
         if value is None or X is not self.data.X:
             value = self._value()
         if not bool(torch.isfinite(value.objective)):
@@ -133,20 +154,21 @@ class _Run:
 
     @torch.no_grad()
     def _value(self) -> Value:
-        return self.objective(self.network, self.data.X, self.data.y)
+        return self.objective(self.network, self.data.X, self.data.y, self.data.weight)
 
-    def _batch(self) -> tuple[Tensor, Tensor]:
-        size, n = self.options.batch, len(self.data.X)
-        if size is None or size >= n:
-            return self.data.X, self.data.y
-        rows = torch.randperm(n, generator=self.generator)[:size].to(self.data.X.device)
-        return self.data.X[rows], self.data.y[rows]
+    def _batch(self) -> tuple[Tensor, Tensor, Tensor | None]:
+        X, y, weight = self.data.X, self.data.y, self.data.weight
+        size = self.options.batch
+        if size is None or size >= len(X):
+            return X, y, weight
+        rows = torch.randperm(len(X), generator=self.generator)[:size].to(X.device)
+        return X[rows], y[rows], None if weight is None else weight[rows]
 
     def _take_back(self, step: int) -> tuple[Solver, str | None]:
         self.network.load_state_dict(self.last_finite)
         self.failures += 1
         warnings.warn(
-            f"step {step} of {self.options.opt} gave a loss that is not finite; went back to the "
+            f"step {step} of {self.opt} gave a loss that is not finite; went back to the "
             "last finite parameters. A smaller lr or scaled data may help",
             NonFiniteWarning,
             stacklevel=7,
@@ -200,12 +222,12 @@ def _snapshot(network: Network) -> dict[str, Any]:
 class _ProgressBar:
     """A line on standard error with loss, test loss, penalty and active edges."""
 
-    def __init__(self, options: FitOptions):
+    def __init__(self, options: FitOptions, opt: str):
         self.bar = None
         if options.progress:
             from tqdm.auto import tqdm
 
-            self.bar = tqdm(total=options.steps, desc=options.opt, leave=True)
+            self.bar = tqdm(total=options.steps, desc=opt, leave=True)
 
     def show(self, record: StepRecord) -> None:
         if self.bar is None:

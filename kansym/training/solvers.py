@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from kansym.network import Network
+from kansym.training.gradient import loss_and_gradient
 from kansym.training.lm import LM
 from kansym.training.objective import Objective, Value
 
@@ -20,7 +21,7 @@ from kansym.training.objective import Objective, Value
 class Solver(Protocol):
     converged: bool
 
-    def step(self, X: Tensor, y: Tensor) -> Value | None: ...
+    def step(self, X: Tensor, y: Tensor, weight: Tensor | None = None) -> Value | None: ...
 
 
 class LBFGS:
@@ -39,12 +40,9 @@ class LBFGS:
         )
         self.converged = False
 
-    def step(self, X: Tensor, y: Tensor) -> Value | None:
+    def step(self, X: Tensor, y: Tensor, weight: Tensor | None = None) -> Value | None:
         def closure() -> Tensor:
-            self.optimizer.zero_grad()
-            value = self.objective(self.network, X, y).objective
-            value.backward()
-            return value
+            return loss_and_gradient(self.network, X, y, self.objective, weight).objective
 
         self.optimizer.step(closure)  # pyright: ignore[reportArgumentType]
 
@@ -57,9 +55,8 @@ class Adam:
         self.optimizer = torch.optim.Adam(network.parameters(), lr=1e-2 if lr is None else lr)
         self.converged = False
 
-    def step(self, X: Tensor, y: Tensor) -> Value | None:
-        self.optimizer.zero_grad()
-        self.objective(self.network, X, y).objective.backward()
+    def step(self, X: Tensor, y: Tensor, weight: Tensor | None = None) -> Value | None:
+        loss_and_gradient(self.network, X, y, self.objective, weight)
         self.optimizer.step()
 
 

@@ -96,6 +96,8 @@ static void arena_close(arena *a) {
 #define LN2_LOW 0x1.7f7d1cp-20f
 #include "real.inc"
 
+int kansym_abi(void) { return KANSYM_ABI; }
+
 int kansym_cpu_level(void) {
 #if defined(__x86_64__) && (defined(__GNUC__) || defined(__clang__))
   __builtin_cpu_init();

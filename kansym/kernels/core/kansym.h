@@ -63,6 +63,10 @@ typedef struct {
 KANSYM_DECLARE(double, f64)
 KANSYM_DECLARE(float, f32)
 
+/* Counts the changes to this interface that old callers would not survive. */
+#define KANSYM_ABI 1
+int kansym_abi(void);
+
 /* 0: nothing special, 1: AVX2 and FMA, 2: AVX-512 (F, DQ, BW, VL). What this CPU can run. */
 int kansym_cpu_level(void);
 #endif
