@@ -56,6 +56,11 @@ class FreeParameters:
     def get(self) -> Float[Tensor, " p"]:
         return self.pick(self._parameters())
 
+    def gradient(self) -> Float[Tensor, " p"]:
+        """What `.grad` of the parameters holds; 0 where it holds nothing."""
+        tensors = self._parameters()
+        return self.pick(torch.zeros_like(t) if t.grad is None else t.grad for t in tensors)
+
     @torch.no_grad()
     def set(self, theta: Float[Tensor, " p"]) -> None:
         masks = [mask for masks in self.masks for mask in masks.values()]
