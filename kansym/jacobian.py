@@ -31,12 +31,16 @@ class FreeParameters:
     """
 
     def __init__(self, network: Network):
-        self.network = network
         self.masks = [_layer_free(layer) for layer in network.kan_layers]
-        counts = [[int(mask.sum()) for mask in masks.values()] for masks in self.masks]
-        self.sizes = [size for row in counts for size in row]
+        self._parameters = [
+            getattr(layer, name) for layer in network.kan_layers for name in PARAMETERS
+        ]
+        flat = [mask for masks in self.masks for mask in masks.values()]
+        self._places = [torch.nonzero(mask, as_tuple=True) for mask in flat]
+        self.sizes = [len(places[0]) for places in self._places]
         self.count = sum(self.sizes)
-        starts = [sum(sum(row) for row in counts[:l]) for l in range(len(counts))]
+        per_layer = len(PARAMETERS)
+        starts = [sum(self.sizes[: l * per_layer]) for l in range(len(self.masks))]
         self._edge_places = [
             _edge_places(layer, start)
             for layer, start in zip(network.kan_layers, starts, strict=True)
@@ -49,27 +53,26 @@ class FreeParameters:
 
     def pick(self, tensors: Iterable[Tensor]) -> Float[Tensor, " p"]:
         """The free entries of one tensor for each layer and parameter, in that order."""
-        masks = [mask for masks in self.masks for mask in masks.values()]
-        return torch.cat([tensor[mask] for tensor, mask in zip(tensors, masks, strict=True)])
+        pairs = zip(tensors, self._places, strict=True)
+        return torch.cat([tensor[places] for tensor, places in pairs])
 
     @torch.no_grad()
     def get(self) -> Float[Tensor, " p"]:
-        return self.pick(self._parameters())
+        return self.pick(self._parameters)
 
     def gradient(self) -> Float[Tensor, " p"]:
         """What `.grad` of the parameters holds; 0 where it holds nothing."""
-        tensors = self._parameters()
+        tensors = self._parameters
         return self.pick(torch.zeros_like(t) if t.grad is None else t.grad for t in tensors)
 
     @torch.no_grad()
     def set(self, theta: Float[Tensor, " p"]) -> None:
-        masks = [mask for masks in self.masks for mask in masks.values()]
         parts = theta.split(self.sizes)
-        for parameter, mask, part in zip(self._parameters(), masks, parts, strict=True):
-            parameter[mask] = part
-
-    def _parameters(self) -> list[Tensor]:
-        return [getattr(layer, name) for layer in self.network.kan_layers for name in PARAMETERS]
+        for parameter, places, part in zip(self._parameters, self._places, parts, strict=True):
+            if len(part) == parameter.numel():
+                parameter.copy_(part.view_as(parameter))
+            elif len(part):
+                parameter[places] = part
 
 
 def _layer_free(layer: KANLayer) -> dict[str, Bool[Tensor, "..."]]:

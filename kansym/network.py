@@ -17,9 +17,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from kansym import edge
+from kansym import edge, kernels
 from kansym.errors import check_choice, check_positive_int, is_number
-from kansym.kernels import NumericNetwork
 from kansym.layer import KANLayer
 
 
@@ -142,18 +141,26 @@ class Network(nn.Module):
         return sum(int(layer.mask.sum()) for layer in self.kan_layers)
 
     def forward(self, x: Float[Tensor, "batch in"]) -> Float[Tensor, "batch out"]:
+        return self.nodes(x) * self.output_scale + self.output_shift
+
+    def nodes(self, x: Float[Tensor, "batch in"]) -> Float[Tensor, "batch out"]:
+        """The last nodes: the outputs in units of the output scale."""
         h = self.scale_inputs(x)
+        if not torch.is_grad_enabled():
+            numeric = self.numeric_network
+            if numeric is not None and kernels.supports_network(h, numeric):
+                return kernels.network_forward(numeric, h)
         for l, layer in enumerate(self.kan_layers):
             h = self.combine(l, layer(h))
-        return h * self.output_scale + self.output_shift
+        return h
 
     @property
-    def numeric_network(self) -> NumericNetwork | None:
+    def numeric_network(self) -> kernels.NumericNetwork | None:
         """The network between scaled inputs and scaled outputs, as the kernels take it; None when
         an edge is symbolic."""
         if any(layer.symbolic for layer in self.kan_layers):
             return None
-        return NumericNetwork(
+        return kernels.NumericNetwork(
             [layer.numeric_edges for layer in self.kan_layers],
             [nodes.n_sum for nodes in self.width[1:]],
             [nodes.n_product for nodes in self.width[1:]],

@@ -15,7 +15,12 @@ from torch import Tensor
 from kansym.edge import EdgeShape
 from kansym.kernels import native, reference
 from kansym.kernels.library import Kernels, load
-from kansym.kernels.native import network_jacobian, network_loss, supports_network
+from kansym.kernels.native import (
+    network_forward,
+    network_jacobian,
+    network_loss,
+    supports_network,
+)
 from kansym.kernels.records import LayerGradient, NumericEdges, NumericNetwork
 
 __all__ = [
@@ -28,6 +33,7 @@ __all__ = [
     "features",
     "forward",
     "load",
+    "network_forward",
     "network_jacobian",
     "network_loss",
     "slopes",

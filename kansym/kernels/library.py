@@ -52,6 +52,7 @@ _SIGNATURES = {
     "backward": [_LAYER, c_int64, c_void_p, c_void_p, c_void_p, _GRADIENT],
     "edges": [_LAYER, c_int64, c_void_p, c_void_p, c_void_p],
     "edges_backward": [_LAYER, c_int64, c_void_p, c_void_p, c_void_p, _GRADIENT],
+    "network_forward": [_NETWORK, c_int64, c_void_p, c_void_p],
     "network_loss": [
         _NETWORK, c_int64, c_void_p, c_void_p, c_void_p, POINTER(c_double), _GRADIENT,
     ],

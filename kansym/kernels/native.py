@@ -70,6 +70,17 @@ def edge_slopes(x: Float[Tensor, "batch in"], edges: NumericEdges) -> Float[Tens
     return _run_edges(x, edges, 1)
 
 
+def network_forward(
+    network: NumericNetwork, x: Float[Tensor, "batch in"]
+) -> Float[Tensor, "batch out"]:
+    """The last nodes. Not differentiable."""
+    x = x.detach().contiguous()
+    h = x.new_empty(len(x), network.n_sum[-1] + network.n_product[-1])
+    held = _Network(network)
+    _call("network_forward", x, held.struct, len(x), x.data_ptr(), h.data_ptr())
+    return h
+
+
 def network_loss(
     network: NumericNetwork,
     x: Float[Tensor, "batch in"],

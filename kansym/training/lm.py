@@ -60,6 +60,13 @@ class QuadraticModel(NamedTuple):
         return QuadraticModel(*(mine + its for mine, its in zip(self, other, strict=True)))
 
 
+class DataModel(NamedTuple):
+    """That of the data loss, and the last nodes it was made at."""
+
+    model: QuadraticModel
+    nodes: Float[Tensor, "batch out"]
+
+
 class LM:
     """A solver with one method, `step`; see the module for the method."""
 
@@ -67,6 +74,7 @@ class LM:
         self.check(objective, lr)
         self.network, self.objective = network, objective
         self.free = FreeParameters(network)
+        self.roughness = roughness_matrix(network, self.free, objective.penalty)
         self.mu, self.growth = 1e-3, 2.0
         self.converged = False
         self._stalls = 0
@@ -87,7 +95,8 @@ class LM:
         if not len(theta):
             self.converged = True
             return None
-        model = self._quadratic_model(X, y, weight)
+        data = normal_equations(self.network, self.objective, X, y, weight)
+        model = data.model.plus(self._prior_model(X, theta))
         diagonal = model.curvature.diagonal()
         # A parameter that moves nothing gets the damping of a faint one instead of none.
         scale = diagonal.clamp(min=1e-12 * float(diagonal.max().clamp(min=1e-300)))
@@ -96,7 +105,7 @@ class LM:
             factor = _cholesky(model.curvature + torch.diag(self.mu * scale))
             if factor is not None:
                 delta = _solve(factor, -model.gradient)
-                bend = self._acceleration(X, y, weight, theta, delta, factor)
+                bend = _solve(factor, -self._bend(X, y, weight, data.nodes, theta, delta))
                 is_slight = 2 * _norm(bend, scale) <= MAX_BEND * _norm(delta, scale)
                 self.free.set(theta + delta + bend if is_slight else theta + delta)
                 if not is_guarded or in_domains(self.network, X):
@@ -111,29 +120,38 @@ class LM:
         self.converged = True
         return None
 
-    def _acceleration(
+    def _prior_model(self, X: Tensor, theta: Tensor) -> QuadraticModel:
+        """What the penalty and the smoothing prior add."""
+        pull = self.roughness @ theta
+        smoothing = QuadraticModel(self.roughness, pull, float(theta @ pull))
+        if not self.objective.penalty.lamb:
+            return smoothing
+        return smoothing.plus(penalty_model(self.network, self.free, X, self.objective.penalty))
+
+    def _bend(
         self,
         X: Tensor,
         y: Tensor,
         weight: Tensor | None,
+        nodes: Tensor,
         theta: Tensor,
         delta: Tensor,
-        factor: Tensor,
     ) -> Float[Tensor, " p"]:
-        """How the step bends when the residuals do, a / 2 with a = -(J'WJ + ...)^-1 J'W r'' and r''
-        their second derivative along delta, by differences."""
-        network, scale = self.network, self.network.output_scale
+        """J'W r'' / 2, with r'' the second derivative of the residuals along delta, by
+        differences; the step bends by its image under the inverse of the damped curvature."""
+        network = self.network
         ends = []
-        for t in (0.0, DIFFERENCE, -DIFFERENCE):
+        for t in (DIFFERENCE, -DIFFERENCE):
             self.free.set(theta + t * delta)
-            ends.append(network(X) / scale)
-        second = (ends[1] - 2 * ends[0] + ends[2]) / DIFFERENCE**2
-        pull = self.objective.pull(ends[0] - y / scale)
+            ends.append(network.nodes(X))
+        second = (ends[0] - 2 * nodes + ends[1]) / DIFFERENCE**2
+        pull = self.objective.pull(nodes - (y - network.output_shift) / network.output_scale)
         second = second if pull is None else second * pull
         self.free.set(theta)
-        # The gradient of |h - (h - r'')|^2 is 2 J' r''.
-        loss_and_gradient(network, X, (ends[0] - second) * scale, weight=weight)
-        return _solve(factor, -self.free.gradient() / 4)
+        # The gradient of the mean of (h - (h - r''))^2 is 2 J'r'' / n.
+        target = (nodes - second) * network.output_scale + network.output_shift
+        loss_and_gradient(network, X, target, weight=weight)
+        return self.free.gradient() / 4
 
     def _accept(self, gain: float, relative_fall: float) -> None:
         self.mu = max(self.mu * max(1 / 3, 1 - (2 * gain - 1) ** 3), 1e-15)
@@ -141,25 +159,18 @@ class LM:
         self._stalls = self._stalls + 1 if relative_fall < SMALLEST_GAIN else 0
         self.converged = self._stalls >= MAX_STALLS
 
-    def _quadratic_model(self, X: Tensor, y: Tensor, weight: Tensor | None) -> QuadraticModel:
-        penalty = self.objective.penalty
-        model = normal_equations(self.network, self.objective, X, y, weight)
-        if penalty.lamb:
-            model = model.plus(penalty_model(self.network, self.free, X, penalty))
-        if penalty.smooth:
-            model = model.plus(smoothing_model(self.network, self.free, penalty))
-        return model
-
 
 def normal_equations(
     network: Network, objective: Objective, X: Tensor, y: Tensor, weight: Tensor | None = None
-) -> QuadraticModel:
+) -> DataModel:
     """J'WJ / n, J'Wr / n and the loss, in units of the output scale."""
     normal = gradient = None
     loss = 0.0
+    outputs = []
     for start in range(0, len(X), CHUNK):
         rows = slice(start, start + CHUNK)
         nodes, slopes = node_jacobian(network, X[rows])
+        outputs.append(nodes)
         J = slopes.flatten(0, 1)
         residual = nodes - (y[rows] - network.output_shift) / network.output_scale
         cost, pull = objective.of_residuals(residual), objective.pull(residual)
@@ -175,7 +186,8 @@ def normal_equations(
     assert normal is not None
     assert gradient is not None
     normal = normal.tril() + normal.tril(-1).T
-    return QuadraticModel(normal / y.numel(), gradient / y.numel(), loss / y.numel())
+    n = y.numel()
+    return DataModel(QuadraticModel(normal / n, gradient / n, loss / n), torch.cat(outputs))
 
 
 def _add_lower_product(normal: Tensor, left: Tensor, right: Tensor) -> None:
@@ -207,21 +219,18 @@ def penalty_model(
     return QuadraticModel(curvature / 2, gradient / 2, float(total.detach()))
 
 
-def smoothing_model(network: Network, free: FreeParameters, penalty: Penalty) -> QuadraticModel:
-    """K, g and the value of the smoothing prior."""
-    gradient = network.output_scale.new_zeros(free.count)
-    curvature = gradient.new_zeros(free.count, free.count)
-    value = 0.0
-    for l, layer in enumerate(network.kan_layers):
-        coef, count = layer.coef[layer.is_numeric], layer.coef.shape[2]
-        second = torch.diff(torch.eye(count, dtype=coef.dtype, device=coef.device), n=2, dim=0)
-        places = free.edge_places(l)[:, :count]
-        block = penalty.smooth * second.T @ second
-        _add_blocks(curvature, places, block.expand(len(coef), -1, -1))
-        pull = coef @ block
-        gradient[places] += pull
-        value += float((coef * pull).sum())
-    return QuadraticModel(curvature, gradient, value)
+def roughness_matrix(
+    network: Network, free: FreeParameters, penalty: Penalty
+) -> Float[Tensor, "p p"]:
+    """S of the smoothing prior theta' S theta."""
+    matrix = network.output_scale.new_zeros(free.count, free.count)
+    if penalty.smooth:
+        for l, layer in enumerate(network.kan_layers):
+            count, places = layer.coef.shape[2], free.edge_places(l)
+            second = torch.diff(torch.eye(count).to(matrix), n=2, dim=0)
+            block = penalty.smooth * second.T @ second
+            _add_blocks(matrix, places[:, :count], block.expand(len(places), -1, -1))
+    return matrix
 
 
 def _add_blocks(matrix: Tensor, places: Tensor, blocks: Tensor) -> None:

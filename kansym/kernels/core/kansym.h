@@ -50,6 +50,8 @@ typedef struct {
   /* The same as kansym_backward, from a gradient for every edge, g[n][out][in]. */              \
   int kansym_edges_backward_##S(const kansym_layer *, int64_t n, const REAL *x, const REAL *g,    \
                                 REAL *gx, const kansym_gradient *);                               \
+  /* The last nodes, h[n][out]. */                                                            \
+  int kansym_network_forward_##S(const kansym_network *, int64_t n, const REAL *x, REAL *h);      \
   /* Sum of w (h - target)^2 over rows and outputs, h[n][out] the last nodes, and its gradient,  \
      one kansym_gradient for each layer. weight[n] may be NULL. */                               \
   int kansym_network_loss_##S(const kansym_network *, int64_t n, const REAL *x,                   \
