@@ -162,6 +162,9 @@ class Worker:
         return value
 
     def close(self) -> None:
+        with contextlib.suppress(OSError):
+            self.pipe.send(None)
+        self.process.join(5)
         self.process.kill()
         self.process.join()
         self.folder.cleanup()
@@ -192,8 +195,8 @@ def _serve(pipe: Any, folder: str, build: Callable[..., Any], arguments: Sequenc
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
         failed, state = _attempt(build, arguments)
         pipe.send((failed, state if failed else None))
-        while not failed:
-            function, rest = pipe.recv()
+        while not failed and (question := pipe.recv()) is not None:
+            function, rest = question
             pipe.send(_attempt(function, (state, *rest)))
 
 
@@ -259,7 +262,13 @@ def parser(description: str, rounds: int = 9) -> argparse.ArgumentParser:
 
 
 def settle(arguments: argparse.Namespace) -> argparse.Namespace:
-    """Hand the number of threads to all processes that start from here on."""
+    """Hand the number of threads to all processes that start from here on, and keep the files of a
+    smoke run apart from real results."""
+    if arguments.quick:
+        for name in ("out", "figure"):
+            path = getattr(arguments, name)
+            if path:
+                setattr(arguments, name, path.with_stem(f"{path.stem}_quick"))
     os.environ.update(dict.fromkeys(THREAD_VARIABLES, str(arguments.threads)))
     return arguments
 
@@ -369,7 +378,7 @@ def shown(value: Spread, unit: float = 1.0) -> str:
 
 def save_figure(figure: Any, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=200, bbox_inches="tight")
+    figure.savefig(path, dpi=200)
 
 
 # Okabe and Ito's colours, told apart by colour-blind readers too.

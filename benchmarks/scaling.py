@@ -168,27 +168,36 @@ def draw(results: dict[Any, Any], path: Path) -> None:
     matplotlib.use("Agg")
     from matplotlib import pyplot as plt
 
+    layout: dict[str, Any] = {"layout": "constrained"}
     with plt.rc_context(common.FIGURE_STYLE):
-        figure, axes = plt.subplots(2, 3, figsize=(6.3, 3.8), sharex="col", sharey="row")
+        figure, axes = plt.subplots(2, 3, figsize=(6.3, 4), sharex="col", sharey="row", **layout)
         for column, (axis, title) in enumerate(TITLES.items()):
             upper, lower = axes[:, column]
             for colour, marker, action in zip(common.COLOURS, "os", ACTIONS, strict=False):
                 points = series(axis, action, results)
-                x = [point.value for point, _ in points]
+                places = [point.value for point, _ in points]
                 seconds = [common.clock(result["samples"]).median for _, result in points]
                 memory = [result["MiB"] for _, result in points]
                 style = {"color": colour, "marker": marker, "ms": 3.5, "label": ACTIONS[action]}
-                upper.plot(x, seconds, **style)
-                lower.plot(x, memory, **style)
+                upper.plot(places, seconds, **style)
+                lower.plot(places, memory, **style)
             upper.set(title=title, xscale="log", yscale="log")
             lower.set(xlabel=axis, yscale="log")
+            if axis != "rows":
+                x = [point.value for point, _ in series(axis, "gradient", results)]
+                lower.set_xticks(x, [str(value) for value in x])
+                lower.set_xticks([], minor=True)
             for panel in (upper, lower):
                 panel.grid(color="0.92")
         axes[0, 0].set_ylabel("seconds")
         axes[1, 0].set_ylabel("peak memory, MiB")
+        for formatter in (
+            axes[1, 0].yaxis.set_major_formatter,
+            axes[1, 0].yaxis.set_minor_formatter,
+        ):
+            formatter("{x:.0f}")
         handles, labels = axes[0, 0].get_legend_handles_labels()
-        figure.tight_layout(rect=(0, 0, 1, 0.94))
-        figure.legend(handles, labels, loc="upper center", ncol=2)
+        figure.legend(handles, labels, loc="outside upper center", ncols=2)
         common.save_figure(figure, path)
 
 

@@ -268,7 +268,7 @@ def draw(cases: list[Case], data: dict[str, Any], path: Path) -> None:
 
     markers = dict(zip(CONTENDERS, "o^Dsv<>P", strict=False))
     with plt.rc_context(common.FIGURE_STYLE):
-        figure, axes = plt.subplots(figsize=(5.5, 2.6))
+        figure, axes = plt.subplots(figsize=(5.5, 2.9), layout="constrained")
         for at, name in enumerate(CONTENDERS[1:-1]):
             points = [
                 (common.ratio(steps[name], steps[AUTOGRAD]).median, row)
@@ -283,7 +283,7 @@ def draw(cases: list[Case], data: dict[str, Any], path: Path) -> None:
         axes.set_yticks(range(len(cases)), [case.title for case in cases])
         axes.set_ylim(len(cases) - 0.5, -0.5)
         axes.grid(axis="x", color="0.9")
-        axes.legend(loc="upper left", bbox_to_anchor=(1, 1))
+        figure.legend(loc="outside lower center", ncols=4)
         common.save_figure(figure, path)
 
 

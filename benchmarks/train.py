@@ -16,7 +16,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from math import inf, log10
+from math import inf
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -251,17 +251,15 @@ def table(curves: dict[str, list[Any]], reasons: dict[str, str]) -> Table:
             continue
         mine = curves[name]
         times = [seconds_to(TARGET, curve) for curve in mine]
+        reached = f"{sum(seconds < inf for seconds in times)} of {len(mine)}"
         rows.append(
             [
                 name,
-                sum(seconds < inf for seconds in times),
+                f"{reached}; {reasons[name]}" if name in reasons else reached,
                 quartiles(times),
                 common.shown(common.spread(curve[-1][1] for curve in mine)),
                 f"{median(curve[-1][0] for curve in mine):.3g}",
             ]
-        )
-        rows[-1][1] = f"{rows[-1][1]} of {len(mine)}" + (
-            f"; {reasons.get(name)}" * (name in reasons)
         )
     columns = ["", f"runs below {TARGET:g}", "CPU s to there", "lowest RMSE", "CPU s of a run"]
     return Table(columns, rows, note=NOTE)
@@ -289,7 +287,7 @@ def sparse_table(runs: Sequence[dict[str, Any]]) -> Table:
 
 
 def draw(curves: dict[str, list[Any]], path: Path) -> None:
-    """The median over the seeds and the band between the quartiles, each with its name."""
+    """The median over the seeds and the band between the quartiles; kansym's lines are solid."""
     import matplotlib
     import numpy as np
 
@@ -297,21 +295,21 @@ def draw(curves: dict[str, list[Any]], path: Path) -> None:
     from matplotlib import pyplot as plt
 
     with plt.rc_context(common.FIGURE_STYLE):
-        figure, axes = plt.subplots(figsize=(4.72, 3.2))
-        ends = []
+        figure, axes = plt.subplots(figsize=(4.72, 3.9), layout="constrained")
         for colour, (name, mine) in zip(common.COLOURS, curves.items(), strict=False):
             start = max(curve[0][0] for curve in mine)
             stop = median(curve[-1][0] for curve in mine)
             times = np.geomspace(start, max(stop, start * 1.01), 200)
             heights = np.array([at_times(curve, times) for curve in mine])
             low, middle, high = np.quantile(heights, [0.25, 0.5, 0.75], axis=0)
-            axes.plot(times, middle, color=colour)
+            dashes = "-" if name.startswith("kansym") else "--"
+            axes.plot(times, middle, dashes, color=colour, label=name)
+            axes.plot(times[-1], middle[-1], "o", color=colour, ms=3)
             axes.fill_between(times, low, high, color=colour, alpha=0.2, lw=0)
-            ends.append((times[-1], middle[-1], name, colour))
         axes.axhline(TARGET, color="0.6", lw=0.8, ls=":")
         axes.set(xscale="log", yscale="log", xlabel="processor seconds", ylabel="test RMSE")
         axes.grid(color="0.93")
-        label_ends(axes, ends)
+        figure.legend(loc="outside lower center", ncols=2)
         common.save_figure(figure, path)
 
 
@@ -320,29 +318,6 @@ def at_times(curve: Sequence[tuple[float, float]], times: Any) -> Any:
 
     seconds, rmse = np.array(curve).T
     return rmse[np.clip(np.searchsorted(seconds, times, side="right") - 1, 0, None)]
-
-
-def label_ends(axes: Any, ends: Sequence[tuple[float, float, str, str]]) -> None:
-    """Names in a column right of the axes, spread so that none touches another, each joined to the
-    end of its line."""
-    bottom, top = (log10(value) for value in axes.get_ylim())
-    gap = 0.075  # of the axes' height
-    ordered = sorted(ends, key=lambda end: end[1])
-    places: list[float] = []
-    for _, height, _, _ in ordered:
-        wanted = (log10(height) - bottom) / (top - bottom)
-        places.append(max(wanted, places[-1] + gap) if places else wanted)
-    excess = max(places[-1] - 1, 0)
-    for place, (x, y, name, colour) in zip(places, ordered, strict=True):
-        axes.annotate(
-            name,
-            (x, y),
-            xytext=(1.05, place - excess),
-            textcoords="axes fraction",
-            color=colour,
-            va="center",
-            arrowprops={"arrowstyle": "-", "color": colour, "lw": 0.6, "shrinkA": 1, "shrinkB": 1},
-        )
 
 
 if __name__ == "__main__":
