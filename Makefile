@@ -3,12 +3,13 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.stamp
+BENCHES := bench-step bench-train bench-name bench-scaling bench-import
 
 # A wheel for this kind of machine, with the C kernels in it, in dist/.
 wheel: $(STAMP)
 	$(BIN)/python -m pip wheel --quiet --no-deps -w dist .
 
-.PHONY: demo test test-slow lint format clean wheel bench-hello
+.PHONY: demo test test-slow lint format clean wheel bench $(BENCHES) bench-pipeline
 
 demo: $(STAMP)
 	$(BIN)/kansym demo --out demo-out
@@ -38,10 +39,23 @@ clean:
 	rm -rf $(VENV) .venv-bench demo-out build dist
 
 # Peers live in an environment of their own.
-.venv-bench/.stamp: benchmarks/requirements.txt pyproject.toml constraints.txt
+.venv-bench/.stamp: benchmarks/requirements.txt pyproject.toml constraints.txt hatch_build.py $(wildcard kansym/kernels/core/*)
 	test -x .venv-bench/bin/python || $(PYTHON) -m venv .venv-bench
 	.venv-bench/bin/python -m pip install --quiet -c constraints.txt -e . -r benchmarks/requirements.txt
 	touch $@
 
-bench-hello: .venv-bench/.stamp
-	.venv-bench/bin/python benchmarks/hello_world.py --out benchmarks/results/hello_world
+# One after another, whatever -j says: two at a time would measure each other.
+bench: .venv-bench/.stamp
+	for name in $(BENCHES); do $(MAKE) -j1 $$name || exit 1; done
+
+# ARGS go to the script: make bench-step ARGS="--rounds 3 --fast-kan PATH".
+RUN_BENCH = .venv-bench/bin/python benchmarks/$(1).py --out benchmarks/results/$(1)
+
+bench-step bench-train bench-scaling: bench-%: .venv-bench/.stamp
+	$(call RUN_BENCH,$*) --figure figures/bench_$*.png $(ARGS)
+
+bench-name bench-pipeline: bench-%: .venv-bench/.stamp
+	$(call RUN_BENCH,$*) $(ARGS)
+
+bench-import: .venv-bench/.stamp
+	$(call RUN_BENCH,import_time) $(ARGS)

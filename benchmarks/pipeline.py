@@ -1,7 +1,7 @@
 """exp(sin(pi x) + y^2) from 1,000 rows, network [2, 5, 1]: is the formula found, and how long does
 it take? One line per seed and library, interleaved, one process at a time, one thread.
 
-    make bench-hello        or        python benchmarks/hello_world.py --seeds 10
+    make bench-pipeline        or        python benchmarks/pipeline.py --seeds 10
 
 kansym-LBFGS and pykan follow the paper's recipe: LBFGS with lamb = 1e-3, prune, refit, name, refit.
 kansym-LM is what `find_formula` does by default: Levenberg-Marquardt with the same penalty, four
@@ -14,76 +14,53 @@ times the area it was trained on.
 
 from __future__ import annotations
 
-import argparse
-import json
-import os
-import platform
-import subprocess
-import sys
-import tempfile
 import time
-from importlib.metadata import version
-from pathlib import Path
+from statistics import median
 from typing import Any
 
+import common
+import peers
+from common import Failure, Table
+
 LIBRARIES = ("kansym-LBFGS", "kansym-LM", "pykan")
+VERDICTS = ("exact", "right")
 TIMEOUT = 1800  # seconds for one run
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--seeds", type=int, default=10)
+    parser = common.parser(__doc__)
+    parser.add_argument("--seeds", type=int, default=10, help="one round each")
     parser.add_argument("--libraries", default=",".join(LIBRARIES))
-    parser.add_argument("--out", type=Path, help="stem of a .json and a .md file for the results")
-    parser.add_argument("--worker", choices=LIBRARIES, help=argparse.SUPPRESS)
-    parser.add_argument("--seed", type=int, default=0, help=argparse.SUPPRESS)
-    arguments = parser.parse_args()
-    if arguments.worker:
-        print(json.dumps(WORKERS[arguments.worker](arguments.seed)))
-        return
+    arguments = common.settle(parser.parse_args())
     libraries = arguments.libraries.split(",")
     rows = []
-    for seed in range(arguments.seeds):
-        for library in libraries:
+    for seed in range(1 if arguments.quick else arguments.seeds):
+        for library in common.rotated(libraries, seed):
             rows.append(run(library, seed))
             print(line(rows[-1]), flush=True)
-    text = summary(rows, libraries)
-    print(text)
-    if arguments.out:
-        write(arguments.out, rows, text)
+    packages = ("kansym", "pykan", "torch", "sympy", "numpy", "scipy")
+    facts = common.environment(arguments.threads, common.installed(*packages))
+    log = [line(row) for row in rows]
+    tables = [summary(rows, libraries)]
+    common.publish(arguments, "exp(sin(pi x) + y^2)", tables, {"rows": rows}, facts, log)
 
 
 def run(library: str, seed: int) -> dict[str, Any]:
     """One run in a process of its own, in an empty folder."""
     row: dict[str, Any] = {"library": library, "seed": seed}
-    script = str(Path(__file__).resolve())
-    command = [sys.executable, script, "--worker", library, "--seed", str(seed)]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
-    with tempfile.TemporaryDirectory() as folder:
-        try:
-            done = subprocess.run(
-                command,
-                cwd=folder,
-                env=environment,
-                capture_output=True,
-                text=True,
-                timeout=TIMEOUT,
-            )
-        except subprocess.TimeoutExpired:
-            return row | {"error": f"no answer in {TIMEOUT} s"}
-    if done.returncode:
-        return row | {"error": done.stderr.strip().splitlines()[-1][:200]}
-    return row | json.loads(done.stdout.strip().splitlines()[-1])
+    if peers.is_missing(library):
+        return row | {"error": peers.NOT_INSTALLED}
+    try:
+        return row | common.alone(WORKERS[library], seed, patience=TIMEOUT)
+    except Failure as failure:
+        return row | {"error": str(failure)}
 
 
 def work_kansym(seed: int, options: dict[str, Any]) -> dict[str, Any]:
     started = time.perf_counter()
-    import torch
-
     from kansym import Recipe, create_dataset, find_formula
 
     imported = time.perf_counter() - started
-    torch.set_num_threads(1)
     data = create_dataset(law, 2, seed=seed)
     result = find_formula(data, [2, 5, 1], recipe=Recipe(**options), seed=seed, progress=False)
     expression = result.formula.exprs[0]
@@ -95,21 +72,16 @@ def work_kansym(seed: int, options: dict[str, Any]) -> dict[str, Any]:
 
 def work_pykan(seed: int) -> dict[str, Any]:
     started = time.perf_counter()
-    import contextlib
-    import io
-
     import torch
     from kan import KAN
     from kan import create_dataset as create
 
     stages = {"import": time.perf_counter() - started}
-    torch.set_num_threads(1)
     torch.set_default_dtype(torch.float64)
 
     def stage(name: str, action: Any) -> Any:
         start = time.perf_counter()
-        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
-            value = action()
+        value = action()
         stages[name] = stages.get(name, 0.0) + time.perf_counter() - start
         return value
 
@@ -129,11 +101,15 @@ def work_pykan(seed: int) -> dict[str, Any]:
     )
 
 
-WORKERS = {
-    "kansym-LBFGS": lambda seed: work_kansym(seed, {"opt": "LBFGS", "steps": 50, "restarts": 1}),
-    "kansym-LM": lambda seed: work_kansym(seed, {}),
-    "pykan": work_pykan,
-}
+def work_lbfgs(seed: int) -> dict[str, Any]:
+    return work_kansym(seed, {"opt": "LBFGS", "steps": 50, "restarts": 1})
+
+
+def work_lm(seed: int) -> dict[str, Any]:
+    return work_kansym(seed, {})
+
+
+WORKERS = {"kansym-LBFGS": work_lbfgs, "kansym-LM": work_lm, "pykan": work_pykan}
 
 
 def law(x: Any) -> Any:
@@ -173,44 +149,15 @@ def total(row: dict[str, Any]) -> float:
     return sum(seconds for name, seconds in row["stages"].items() if name != "import")
 
 
-def summary(rows: list[dict[str, Any]], libraries: list[str]) -> str:
-    from statistics import median
-
-    lines = [
-        "| library | exact | right | failed | median seconds after import |",
-        "|---|---|---|---|---|",
-    ]
+def summary(rows: list[dict[str, Any]], libraries: list[str]) -> Table:
+    lines = []
     for library in libraries:
         mine = [row for row in rows if row["library"] == library]
         done = [row for row in mine if "error" not in row]
         seconds = f"{median(map(total, done)):.1f}" if done else "-"
-        exact, right = (sum(row[key] for row in done) for key in ("exact", "right"))
-        failed = len(mine) - len(done)
-        lines.append(
-            f"| {library} | {exact} of {len(mine)} | {right} of {len(mine)} "
-            f"| {failed} | {seconds} |"
-        )
-    return "\n".join(lines)
-
-
-def write(stem: Path, rows: list[dict[str, Any]], text: str) -> None:
-    stem.parent.mkdir(parents=True, exist_ok=True)
-    commit = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
-    ).stdout.strip()
-    packages = ("kansym", "pykan", "torch", "sympy", "numpy", "scipy")
-    facts = {
-        "command": "python benchmarks/hello_world.py " + " ".join(sys.argv[1:]),
-        "commit": commit,
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores, one thread per run",
-        "versions": {name: version(name) for name in packages},
-    }
-    stem.with_suffix(".json").write_text(json.dumps(facts | {"rows": rows}, indent=1) + "\n")
-    header = "\n".join(f"- {key}: {value}" for key, value in facts.items())
-    lines = "\n".join(line(row) for row in rows)
-    stem.with_suffix(".md").write_text(
-        f"# exp(sin(pi x) + y^2)\n\n{header}\n\n{text}\n\n```\n{lines}\n```\n"
-    )
+        exact, right = (f"{sum(row[key] for row in done)} of {len(mine)}" for key in VERDICTS)
+        lines.append([library, exact, right, len(mine) - len(done), seconds])
+    return Table(["library", *VERDICTS, "failed", "median seconds after import"], lines)
 
 
 if __name__ == "__main__":
