@@ -121,14 +121,14 @@ class KANLayer(nn.Module):
         """Sum of the edges that end in each output."""
         total = kernels.forward(x, self.numeric_edges)
         for group in self.symbolic_groups():
-            total = total.index_add(1, group.out_index, self._symbolic_values(x, group))
+            total = total.index_add(1, group.out_index, self.symbolic_values(x, group))
         return total
 
     def edges(self, x: Float[Tensor, "batch in"]) -> Float[Tensor, "batch out in"]:
         """Every edge on its own; zero where an edge is off."""
         values = kernels.edge_values(x, self.numeric_edges)
         for group in self.symbolic_groups():
-            values = _put(values, group, self._symbolic_values(x, group))
+            values = _put(values, group, self.symbolic_values(x, group))
         return values
 
     def edge_slopes(self, x: Float[Tensor, "batch in"]) -> Float[Tensor, "batch out in"]:
@@ -138,7 +138,8 @@ class KANLayer(nn.Module):
             slopes = _put(slopes, group, self._symbolic_slopes(x, group))
         return slopes
 
-    def _symbolic_values(self, x: Tensor, group: SymbolicGroup) -> Float[Tensor, "batch group"]:
+    def symbolic_values(self, x: Tensor, group: SymbolicGroup) -> Float[Tensor, "batch group"]:
+        """The symbolic edges of a group."""
         a, b, c, d = self.affine[group.out_index, group.in_index].T
         return c * group.function.torch(a * x[:, group.in_index] + b) + d
 

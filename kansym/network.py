@@ -150,9 +150,17 @@ class Network(nn.Module):
             numeric = self.numeric_network
             if numeric is not None and kernels.supports_network(h, numeric):
                 return kernels.network_forward(numeric, h)
+        return self._rows_from(h)[-1]
+
+    def rows(self, x: Float[Tensor, "batch in"]) -> list[Float[Tensor, "batch nodes"]]:
+        """Values of the nodes of every row, row 0 the scaled inputs."""
+        return self._rows_from(self.scale_inputs(x))
+
+    def _rows_from(self, h: Tensor) -> list[Tensor]:
+        rows = [h]
         for l, layer in enumerate(self.kan_layers):
-            h = self.combine(l, layer(h))
-        return h
+            rows.append(self.combine(l, layer(rows[-1])))
+        return rows
 
     @property
     def numeric_network(self) -> kernels.NumericNetwork | None:

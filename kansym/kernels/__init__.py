@@ -33,11 +33,13 @@ __all__ = [
     "features",
     "forward",
     "load",
+    "moments",
     "network_forward",
     "network_jacobian",
     "network_loss",
     "slopes",
     "supports_network",
+    "variances",
 ]
 
 
@@ -49,6 +51,20 @@ def features(x: Float[Tensor, "batch in"], shape: EdgeShape) -> Float[Tensor, "i
 def slopes(x: Float[Tensor, "batch in"], shape: EdgeShape) -> Float[Tensor, "in features batch"]:
     """dF/dx. Differentiable in x."""
     return _for(x, shape).slopes(x, shape)
+
+
+def moments(
+    x: Float[Tensor, "batch in"], shape: EdgeShape
+) -> tuple[Float[Tensor, "in features"], Float[Tensor, "in features features"]]:
+    """Means of F and of F F' over the batch, in float64. Differentiable in x."""
+    return _for(x, shape).moments(x, shape)
+
+
+def variances(
+    cov: Float[Tensor, "in features features"], edges: NumericEdges
+) -> Float[Tensor, "out in"]:
+    """w' C w of every numeric edge with C = `cov`, 0 for others. Differentiable in all three."""
+    return _for(edges.coef, edges.shape).variances(cov, edges)
 
 
 def forward(x: Float[Tensor, "batch in"], edges: NumericEdges) -> Float[Tensor, "batch out"]:

@@ -48,6 +48,9 @@ _LAYER, _NETWORK, _GRADIENT = POINTER(LayerStruct), POINTER(NetworkStruct), POIN
 _SIGNATURES = {
     "features": [_LAYER, c_int64, c_void_p, c_void_p, c_void_p],
     "features_backward": [_LAYER, c_int64, c_void_p, c_void_p, c_void_p],
+    "moments": [_LAYER, c_int64, c_void_p, c_void_p, c_void_p],
+    "moments_backward": [_LAYER, c_int64, c_void_p, c_void_p, c_void_p, c_void_p],
+    "variances": [_LAYER, c_void_p, c_void_p, c_void_p, _GRADIENT],
     "forward": [_LAYER, c_int64, c_void_p, c_void_p],
     "backward": [_LAYER, c_int64, c_void_p, c_void_p, c_void_p, _GRADIENT],
     "edges": [_LAYER, c_int64, c_void_p, c_void_p, c_void_p],

@@ -56,6 +56,22 @@ def slopes(x: Float[Tensor, "batch in"], shape: EdgeShape) -> Float[Tensor, "in 
     return reference.slopes(x, shape) if _is_tracked(x) else _run_features(x, shape, 1)
 
 
+def moments(
+    x: Float[Tensor, "batch in"], shape: EdgeShape
+) -> tuple[Float[Tensor, "in features"], Float[Tensor, "in features features"]]:
+    if _is_tracked(x):
+        return _Moments.apply(x, shape)  # pyright: ignore[reportReturnType]
+    return _run_moments(x, shape)
+
+
+def variances(
+    cov: Float[Tensor, "in features features"], edges: NumericEdges
+) -> Float[Tensor, "out in"]:
+    if not _is_tracked(cov, edges.coef, edges.base_weight):
+        return _run_variances(cov, edges)
+    return _Variances.apply(cov, edges.coef, edges.base_weight, edges)  # pyright: ignore[reportReturnType]
+
+
 def forward(x: Float[Tensor, "batch in"], edges: NumericEdges) -> Float[Tensor, "batch out"]:
     return _apply(_Forward, x, edges)
 
@@ -178,6 +194,24 @@ def _run_features(x: Tensor, shape: EdgeShape, derivative: int) -> Tensor:
     return found
 
 
+def _run_moments(x: Tensor, shape: EdgeShape) -> tuple[Tensor, Tensor]:
+    x = x.detach().contiguous()
+    struct, _held = _layer_struct(shape, 1)
+    n_in, n_knots = shape.knots.shape
+    first = x.new_empty(n_in, n_knots - shape.k, dtype=torch.float64)
+    second = x.new_empty(*first.shape, first.shape[1], dtype=torch.float64)
+    _call("moments", x, struct, len(x), x.data_ptr(), first.data_ptr(), second.data_ptr())
+    return first / len(x), second / len(x)
+
+
+def _run_variances(cov: Tensor, edges: NumericEdges) -> Tensor:
+    cov = cov.detach().double().contiguous()
+    struct, _held = _layer_struct(edges.shape, len(edges.is_numeric), edges)
+    found = torch.empty_like(edges.base_weight, memory_format=torch.contiguous_format)
+    _call("variances", found, struct, cov.data_ptr(), found.data_ptr(), None, GradientStruct())
+    return found
+
+
 def _run_forward(x: Tensor, edges: NumericEdges) -> Tensor:
     x = x.detach().contiguous()
     struct, _held = _layer_struct(edges.shape, len(edges.is_numeric), edges)
@@ -229,6 +263,67 @@ class _Features(torch.autograd.Function):
             found.data_ptr(),
         )  # fmt: skip
         return found, None
+
+
+class _Moments(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x: Tensor, shape: EdgeShape) -> tuple[Tensor, Tensor]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        ctx.save_for_backward(x, shape.knots)
+        ctx.shape = shape._replace(knots=None)
+        return _run_moments(x, shape)
+
+    @staticmethod
+    def backward(ctx, by_first: Tensor, by_second: Tensor):  # pyright: ignore[reportIncompatibleMethodOverride]
+        x, knots = ctx.saved_tensors
+        shape = ctx.shape._replace(knots=knots)
+        if torch.is_grad_enabled():
+            found = reference.moments(x, shape)
+            return *torch.autograd.grad(found, x, (by_first, by_second), create_graph=True), None
+        x = x.contiguous()
+        by_first = (by_first / len(x)).contiguous()
+        by_second = ((by_second + by_second.transpose(1, 2)) / (2 * len(x))).contiguous()
+        struct, _held = _layer_struct(shape, 1)
+        found = torch.empty_like(x)
+        _call(
+            "moments_backward", x, struct, len(x), x.data_ptr(), by_first.data_ptr(),
+            by_second.data_ptr(), found.data_ptr(),
+        )  # fmt: skip
+        return found, None
+
+
+class _Variances(torch.autograd.Function):
+    @staticmethod
+    def forward(  # pyright: ignore[reportIncompatibleMethodOverride]
+        ctx, cov: Tensor, coef: Tensor, base_weight: Tensor, edges: NumericEdges
+    ) -> Tensor:
+        ctx.save_for_backward(cov, coef, base_weight, edges.shape.knots, edges.is_numeric)
+        ctx.shape = edges.shape._replace(knots=None)
+        return _run_variances(cov, edges)
+
+    @staticmethod
+    def backward(ctx, gradient: Tensor):  # pyright: ignore[reportIncompatibleMethodOverride]
+        cov, coef, base_weight, knots, is_numeric = ctx.saved_tensors
+        edges = NumericEdges(ctx.shape._replace(knots=knots), coef, base_weight, is_numeric)
+        if torch.is_grad_enabled():
+            inputs = [t for t in (cov, coef, base_weight) if t.requires_grad]
+            found = iter(
+                torch.autograd.grad(
+                    reference.variances(cov, edges), inputs, gradient, create_graph=True
+                )
+            )
+            return *(next(found) if n else None for n in ctx.needs_input_grad[:3]), None
+        gradient, wide = gradient.contiguous(), cov.double().contiguous()
+        struct, _held = _layer_struct(edges.shape, len(is_numeric), edges)
+        found = _zero_gradient(edges)
+        _call(
+            "variances", gradient, struct, wide.data_ptr(), None, gradient.data_ptr(),
+            _gradient_struct(found),
+        )  # fmt: skip
+        by_cov = None
+        if ctx.needs_input_grad[0]:
+            weights = reference.weights(edges).transpose(0, 1)  # [in, out, features]
+            by_cov = ((gradient.T[..., None] * weights).transpose(1, 2) @ weights).to(cov)
+        return by_cov, found.coef, found.base_weight, None
 
 
 class _LayerFunction(torch.autograd.Function):

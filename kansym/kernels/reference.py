@@ -24,13 +24,27 @@ def slopes(x: Float[Tensor, "batch in"], shape: EdgeShape) -> Float[Tensor, "in 
     return edge.slopes(x, shape)
 
 
+def moments(
+    x: Float[Tensor, "batch in"], shape: EdgeShape
+) -> tuple[Float[Tensor, "in features"], Float[Tensor, "in features features"]]:
+    values = edge.features(x, shape).double()
+    return values.mean(2), values @ values.transpose(1, 2) / len(x)
+
+
+def variances(
+    cov: Float[Tensor, "in features features"], edges: NumericEdges
+) -> Float[Tensor, "out in"]:
+    w = weights(edges).transpose(0, 1)  # [in, out, features]
+    return ((w @ cov.to(w)) * w).sum(2).T
+
+
 def forward(x: Float[Tensor, "batch in"], edges: NumericEdges) -> Float[Tensor, "batch out"]:
     # The batch never meets [out, in]: a layer of splines is one matrix product.
     used = _used_inputs(edges)
     if not len(used):
         return x.new_zeros(len(x), len(edges.is_numeric))
     values = edge.features(x[:, used], _shape_of(edges, used))
-    return (_weights(edges)[:, used].flatten(1) @ values.flatten(0, 1)).T
+    return (weights(edges)[:, used].flatten(1) @ values.flatten(0, 1)).T
 
 
 def edge_values(x: Float[Tensor, "batch in"], edges: NumericEdges) -> Float[Tensor, "batch out in"]:
@@ -49,7 +63,7 @@ def _expanded(
     if not len(used):
         return values
     found = of_shape(x[:, used], _shape_of(edges, used))
-    return values.index_copy(2, used, torch.einsum("oif,ifn->noi", _weights(edges)[:, used], found))
+    return values.index_copy(2, used, torch.einsum("oif,ifn->noi", weights(edges)[:, used], found))
 
 
 def _used_inputs(edges: NumericEdges) -> Tensor:
@@ -62,7 +76,7 @@ def _shape_of(edges: NumericEdges, inputs: Tensor) -> EdgeShape:
     return edges.shape._replace(knots=edges.shape.knots[inputs])
 
 
-def _weights(edges: NumericEdges) -> Float[Tensor, "out in features"]:
+def weights(edges: NumericEdges) -> Float[Tensor, "out in features"]:
     """[c, w_b] of every edge, zero where the edge is not numeric."""
     joined = torch.cat([edges.coef, edges.base_weight[..., None]], 2)
     return torch.where(edges.is_numeric[..., None], joined, 0)

@@ -202,8 +202,17 @@ def penalty_model(
 ) -> QuadraticModel:
     """K, g and the value of the sparsity penalty."""
     with torch.enable_grad():
-        trace = network.trace(X)
-        values = scores.edge_scores(network, trace, penalty.score)
+        if penalty.score == "std":
+            rows = network.rows(X)
+            pairs = list(zip(network.kan_layers, rows[:-1], strict=True))
+            moments = [scores.covariance(layer, h) for layer, h in pairs]
+            values = [scores.spread(layer, h, C) for (layer, h), C in zip(pairs, moments, strict=True)]
+        else:
+            trace = network.trace(X)
+            pairs = list(zip(network.kan_layers, trace.nodes[:-1], strict=True))
+            of_layer = _second_moments if penalty.score == "mean_abs" else scores.covariance
+            moments = [of_layer(layer, h.detach()) for layer, h in pairs]
+            values = scores.edge_scores(network, trace, penalty.score)
         total = penalty(network, values)
         parameters = [getattr(layer, name) for layer in network.kan_layers for name in PARAMETERS]
         found = torch.autograd.grad(total, [*parameters, *values], materialize_grads=True)
@@ -211,11 +220,10 @@ def penalty_model(
     gradient = free.pick(slopes)
     curvature = gradient.new_zeros(len(gradient), len(gradient))
     for l, layer in enumerate(network.kan_layers):
-        moments = _moments(layer, trace.nodes[l], is_centred=penalty.score != "mean_abs")
         held = values[l].clamp(min=FAINTEST * float(values[l].max()) + 1e-30)
         springs = (pulls[l].clamp(min=0) / held)[layer.is_numeric]
         inputs = torch.nonzero(layer.is_numeric)[:, 1]
-        _add_blocks(curvature, free.edge_places(l), springs[:, None, None] * moments[inputs])
+        _add_blocks(curvature, free.edge_places(l), springs[:, None, None] * moments[l].detach().to(springs)[inputs])
     return QuadraticModel(curvature / 2, gradient / 2, float(total.detach()))
 
 
@@ -239,12 +247,8 @@ def _add_blocks(matrix: Tensor, places: Tensor, blocks: Tensor) -> None:
     matrix[places[:, :, None], places[:, None, :]] += blocks[:, :size, :size]
 
 
-def _moments(layer: KANLayer, x: Tensor, is_centred: bool) -> Float[Tensor, "in features features"]:
-    """Covariance (or second moment) of the features of every input."""
-    features = kernels.features(x.detach(), layer.shape)
-    if is_centred:
-        features = features - features.mean(2, keepdim=True)
-    return features @ features.transpose(1, 2) / x.shape[0]
+def _second_moments(layer: KANLayer, x: Tensor) -> Float[Tensor, "in features features"]:
+    return kernels.moments(x, layer.shape)[1]
 
 
 @torch.no_grad()

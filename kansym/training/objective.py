@@ -80,6 +80,16 @@ def entropy(values: Tensor) -> Tensor:
     return -(share * share.log()).sum()
 
 
+def measured(network: Network, X: Tensor, score: str) -> tuple[Tensor, list[Tensor]]:
+    """The last nodes and the edge scores of every layer, in one pass."""
+    if score == "std":
+        rows = network.rows(X)
+        pairs = zip(network.kan_layers, rows[:-1], strict=True)
+        return rows[-1], [scores.spread(layer, h) for layer, h in pairs]
+    trace = network.trace(X)
+    return trace.nodes[-1], scores.edge_scores(network, trace, score)
+
+
 class Value(NamedTuple):
     """The objective and its parts: objective = loss + penalty."""
 
@@ -115,10 +125,9 @@ class Objective:
         if not self.penalty.lamb:
             loss = self.loss(network, network(X), y, weight)
             return Value(loss + roughness, loss, roughness, None)
-        trace = network.trace(X)
-        output = trace.nodes[-1] * network.output_scale + network.output_shift
+        nodes, edges = measured(network, X, self.penalty.score)
+        output = nodes * network.output_scale + network.output_shift
         loss = self.loss(network, output, y, weight)
-        edges = scores.edge_scores(network, trace, self.penalty.score)
         penalty = self.penalty(network, edges) + roughness
         n_edges = int(sum((values > 1e-2).sum() for values in edges))
         return Value(loss + penalty, loss, penalty, n_edges)

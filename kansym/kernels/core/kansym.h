@@ -40,6 +40,17 @@ typedef struct {
   /* gx[n][in] = sum over features of gf * dF/dx. */                                             \
   int kansym_features_backward_##S(const kansym_layer *, int64_t n, const REAL *x,                \
                                    const REAL *gf, REAL *gx);                                     \
+  /* Sums over rows of the features, first[in][f], and of their products, second[in][f][f], with  \
+     f = grid + k + 1. Always in double: covariances come from differences of these. */          \
+  int kansym_moments_##S(const kansym_layer *, int64_t n, const REAL *x, double *first,           \
+                         double *second);                                                        \
+  /* gx[n][in] from gradients by both; that by second is symmetric. */                           \
+  int kansym_moments_backward_##S(const kansym_layer *, int64_t n, const REAL *x,                 \
+                                  const double *gfirst, const double *gsecond, REAL *gx);         \
+  /* Variances of the edges, v[out][in] = w' C w with C[in][f][f], unless NULL; and, from g[out][in] \
+     unless NULL, the gradient by the weights, 2 g C w. Edges that are not numeric: 0. */        \
+  int kansym_variances_##S(const kansym_layer *, const double *covariance, REAL *v,               \
+                           const REAL *g, const kansym_gradient *);                               \
   /* y[n][out]. */                                                                               \
   int kansym_forward_##S(const kansym_layer *, int64_t n, const REAL *x, REAL *y);                \
   /* From gy[n][out]: gx[n][in] (or NULL) and the gradient of the parameters. */                 \
