@@ -20,6 +20,7 @@ import copy
 import math
 from collections.abc import Callable, Sequence
 from functools import lru_cache
+from itertools import combinations_with_replacement
 from typing import NamedTuple
 
 import torch
@@ -29,7 +30,7 @@ from torch import Tensor
 from kansym.functions import SymbolicFunction
 
 NODES = 64  # fixed points at which the functions of the grid are tabulated
-N_STARTS = 8  # of 200 random pieces of a Bessel function, 4 starts lost 15, 8 lose 4
+N_STARTS = 12
 
 
 class _Round(NamedTuple):
@@ -47,7 +48,7 @@ N_FINALISTS = 5  # functions per curve that are polished to the last digit
 NEARER = 0.9  # share of its way to the end of the domain that a step may go
 ROUNDING = 1e-14  # of a and b, which must not carry an end of the range out of the domain
 ROWS_AT_ONCE = 4096  # of all curves: what an iteration touches stays in the processor's cache
-SETTLED = 1e-9  # relative gain of a step below which a function has found its place
+SETTLED = 1e-7  # relative gain of a step below which a function has found its place
 
 
 class AffineFits(NamedTuple):
@@ -119,8 +120,8 @@ class _Point(NamedTuple):
     ab: Float[Tensor, "functions edges *starts 2"]
     loss: Float[Tensor, "functions edges *starts"]  # of the best straight line from f to the target
     cd: Float[Tensor, "functions edges *starts 2"]  # that line
-    gram: Float[Tensor, "functions edges *starts 2 2"]  # J'J and J'r of (a, b), without (c, d)
-    right: Float[Tensor, "functions edges *starts 2"]
+    gram: Float[Tensor, "functions edges *starts 3"]  # aa, ab, bb of J'J, (c, d) projected out
+    right: Float[Tensor, "functions edges *starts 2"]  # J'r
 
     def where(self, better: Tensor, old: _Point) -> _Point:
         """This point where `better` [functions, edges, starts], the old one elsewhere."""
@@ -216,31 +217,30 @@ class _Problem:
         """Project (c, d) out of the misfit at (a, b): J = [c f' z, c f', f, 1]."""
         inner = torch.addcmul(ab[..., 1:], ab[..., :1], self.z)
         n = inner.shape[-1]
-        rows = inner.new_empty(*inner.shape[:-1], 3, n)  # f' z, f', f less its mean
-        for f, u, row in zip(self.functions, inner, rows, strict=True):
-            row[..., 1, :] = f.derivative(u)
-            row[..., 2, :] = f.torch(u)
-        through_z, slope, value = rows.unbind(-2)
-        torch.mul(slope.nan_to_num_(nan=0.0, posinf=0.0, neginf=0.0), self.z, out=through_z)
-        mean = rows.mean(-1, keepdim=True)
-        rows -= mean
-        mean = mean[..., 2, 0]
-        size = _dot(value, value) / n
+        pairs = list(zip(self.functions, inner, strict=True))
+        value = torch.stack([f.torch(u) for f, u in pairs])
+        slope = torch.stack([f.derivative(u) for f, u in pairs])
+        slope.nan_to_num_(nan=0.0, posinf=0.0, neginf=0.0)
+        mean = value.mean(-1)
+        value -= mean[..., None]
+        size = _dot(value, value)
         # Of a curve that is flat to nine digits only rounding could be fitted.
-        usable = size > 1e-18 * (mean**2 + size)
+        usable = size > 1e-18 * (n * mean**2 + size)
         size = torch.where(usable, size, 1.0)
-        c = torch.where(usable, _dot(value, self.target) / n / size, 0.0)
+        c = torch.where(usable, _dot(value, self.target) / size, 0.0)
         residual = torch.addcmul(-self.target, c[..., None], value)
         loss = _dot(residual, residual) / n
         loss = torch.where(torch.isfinite(loss), loss, math.inf)
         # Project out what (c, d) would take up: the 1 by centring, f by one Gram-Schmidt step.
-        columns = rows[..., :2, :]
-        along = columns @ value[..., None] / (n * size[..., None, None])
-        columns.addcmul_(along, value[..., None, :], value=-1)
-        through = torch.where(self.is_free, c[..., None], 0.0)
-        gram = columns @ columns.mT * (through[..., None] * through[..., None, :])
-        right = (columns @ residual[..., None])[..., 0] * through
-        return _Point(ab, loss, torch.stack([c, self.mean - c * mean], -1), gram, right)
+        columns = (slope * self.z, slope)
+        for column in columns:
+            column -= column.mean(-1, keepdim=True)
+            column.addcmul_((_dot(column, value) / size)[..., None], value, value=-1)
+        gram = [_dot(u, v) for u, v in combinations_with_replacement(columns, 2)]
+        right = torch.stack([_dot(column, residual) for column in columns], -1)
+        gram = torch.stack(gram, -1) * (c**2)[..., None]
+        cd = torch.stack([c, self.mean - c * mean], -1)
+        return _Point(ab, loss, cd, gram, right * c[..., None])
 
     def smooth_range(self, ab: Tensor) -> tuple[Tensor, Tensor]:
         """The ends, [functions, edges, starts, 1], of the part of the domain that a z + b is in;
@@ -310,9 +310,8 @@ def _descend(problem: _Problem, here: _Point, iterations: int) -> _Point:
 
 def _step(here: _Point, is_free: Tensor, mu: Tensor) -> Float[Tensor, "functions edges starts 2"]:
     """-(J'J + mu diag J'J)^-1 J'r; a locked constant leaves a 1 x 1 system."""
-    g11 = here.gram[..., 0, 0] * (1 + mu) + 1e-300
-    g22 = here.gram[..., 1, 1] * (1 + mu) + 1e-300
-    g12, (r1, r2) = here.gram[..., 0, 1], here.right.unbind(-1)
+    (g11, g12, g22), (r1, r2) = here.gram.unbind(-1), here.right.unbind(-1)
+    g11, g22 = g11 * (1 + mu) + 1e-300, g22 * (1 + mu) + 1e-300
     determinant = g11 * g22 - g12**2
     determinant = torch.where(determinant > 0, determinant, math.inf)
     both = torch.stack([g22 * r1 - g12 * r2, g11 * r2 - g12 * r1], -1) / determinant[..., None]
