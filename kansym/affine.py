@@ -11,7 +11,7 @@ so only (a, b) is searched:
    sample, ever fewer starts on ever more points; the winner goes on over the whole sample, and the
    functions that fit a curve best until they move no more.
 
-All functions and starts of a curve advance together; a function costs two calls per iteration.
+All curves, functions and starts advance together; a function costs two calls per iteration.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from torch import Tensor
 from kansym.functions import SymbolicFunction
 
 NODES = 64  # fixed points at which the functions of the grid are tabulated
-N_STARTS = 12
+N_STARTS = 12  # of 400 random pieces of Bessel functions 8 starts lose 14, 12 lose 10, 16 lose 4
 
 
 class _Round(NamedTuple):
@@ -294,6 +294,7 @@ def _descend(problem: _Problem, here: _Point, iterations: int) -> _Point:
         trial = problem.at(problem.inside(here.ab, step, low, high))
         better = trial.loss < here.loss
         moves = torch.where(better, trial.loss < (1 - SETTLED) * here.loss, mu < 1e3)
+        moves &= torch.isfinite(here.loss) & (step != 0).any(-1)
         here = trial.where(better, here)
         mu = torch.where(better, mu / 5, mu * 4).clamp(1e-12, 1e8)
         going = moves.flatten(1).any(1).nonzero()[:, 0]
