@@ -37,16 +37,24 @@ class Domain:
 
     def contains(self, low: Tensor, high: Tensor) -> Tensor:
         """Whether the whole interval [low, high] lies inside, elementwise."""
-        if self.closed:
-            inside = (low >= self.low) & (high <= self.high)
+        start, stop = self.part_around(low, high)
+        return start < stop
+
+    def part_around(self, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
+        """Ends of the smooth part of the domain that holds all of [low, high], elementwise; NaN
+        where none does."""
+        start, stop = torch.full_like(low, self.low), torch.full_like(high, self.high)
+        if self.pole is not None and self.period is not None:
+            start = self.pole + self.period * torch.floor((low - self.pole) / self.period)
+            stop = start + self.period
+        elif self.pole is not None:
+            start = torch.where(low > self.pole, self.pole, start)
+            stop = torch.where(low > self.pole, stop, self.pole)
+        if self.closed and self.pole is None:
+            holds = (low >= start) & (high <= stop)
         else:
-            inside = (low > self.low) & (high < self.high)
-        if self.pole is None:
-            return inside
-        if self.period is None:
-            return inside & ((low > self.pole) | (high < self.pole))
-        left, right = (low - self.pole) / self.period, (high - self.pole) / self.period
-        return inside & (torch.floor(left) == torch.floor(right)) & (left != torch.floor(left))
+            holds = (low > start) & (high < stop)
+        return torch.where(holds, start, math.nan), torch.where(holds, stop, math.nan)
 
 
 REAL_LINE = Domain()
@@ -162,14 +170,22 @@ def _j1_slope(x: Tensor) -> Tensor:
     return torch.where(x == 0, 0.5, _j0(x) - _j1(x) / away)
 
 
+def _whole_power(x: Tensor, n: int) -> Tensor:
+    """x^n as products: many times faster than a general power."""
+    if n <= 3:
+        return x**n
+    half = _whole_power(x, n // 2) ** 2
+    return half * x if n % 2 else half
+
+
 def _power(n: int) -> SymbolicFunction:
     return SymbolicFunction(
         f"x^{n}",
-        lambda x: x**n,
+        lambda x: _whole_power(x, n),
         lambda x: x**n,
         complexity=n if n == 2 else n - 0.5,
         invariance="scale",
-        slope=lambda x: n * x ** (n - 1),
+        slope=lambda x: n * _whole_power(x, n - 1),
         has_parity=True,
     )
 
@@ -177,12 +193,12 @@ def _power(n: int) -> SymbolicFunction:
 def _reciprocal(n: int) -> SymbolicFunction:
     return SymbolicFunction(
         "1/x" if n == 1 else f"1/x^{n}",
-        lambda x: 1 / x**n,
+        lambda x: 1 / _whole_power(x, n),
         lambda x: 1 / x**n,
         complexity=1 + n if n <= 2 else n + 0.5,
         domain=Domain(pole=0.0),
         invariance="scale",
-        slope=lambda x: -n / x ** (n + 1),
+        slope=lambda x: -n / _whole_power(x, n + 1),
         has_parity=True,
     )
 

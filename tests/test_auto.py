@@ -279,19 +279,44 @@ def test_noise_is_not_fitted_by_complicated_functions(seed):
     assert float(model.kan_layers[0].affine.detach().abs().max()) < 5  # no 1e8 cos(1e-4 x)
 
 
-def test_without_time_only_the_best_is_tried(monkeypatch):
-    tried = []
+@pytest.fixture
+def tried(monkeypatch):
+    """The arguments of every refit."""
+    calls = []
     rated = auto._rated
-    monkeypatch.setattr(auto, "_rated", lambda *args: tried.append(args) or rated(*args))
+    monkeypatch.setattr(auto, "_rated", lambda *args: calls.append(args) or rated(*args))
+    return calls
+
+
+def test_without_time_only_the_best_is_tried(tried):
     counts = []
     for max_time in (1e-6, None):
         tried.clear()
-        model, _, _ = trained([2, 1], LAWS["sum"][1], steps=3)
+        model, _, _ = trained(
+            [2, 1], lambda x, y: LAWS["sum"][1](x, y) + 0.01 * torch.sin(37 * x * y), steps=3
+        )
         assert len(model.auto_symbolic(["x", "x^2", "x^3", "sin"], max_time)) == 2
         counts.append(len(tried))
     assert counts[0] == 2 + 1  # one for each edge, and the last polish
     assert counts[1] > 3
     assert tried[-1][-1] == auto.POLISH_STEPS
+
+
+def test_a_law_that_holds_to_rounding_has_no_rivals(tried):
+    model, _, _ = trained(*LAWS["sum"])
+    model.auto_symbolic()
+    assert names(model) == NAMES["sum"]
+    assert len(tried) == 2 + 1
+
+
+def test_the_way_straight_ahead_does_not_pass_by_a_simpler_name(tried):
+    model, X, y = trained([1, 1], lambda x: torch.exp(x))
+    search = auto._Search(X, y, get_library(["exp", "tanh"]))
+    state = auto._State(model, ())
+    search._suggest([state])
+    search.tables[()][0, 0, 0].sort(key=lambda candidate: candidate.name, reverse=True)
+    assert search.straight_ahead(state) is None
+    assert not tried
 
 
 def test_a_registered_function_is_used():

@@ -8,7 +8,8 @@ import sympy
 import torch
 
 from kansym import KAN, NoSampleError, bspline, functions
-from kansym.functions import function_names, get_function, register_function
+from kansym.functions import function_names, get_function, get_library, register_function
+from kansym.symbolic.suggest import suggest, suggest_each
 
 COLUMNS = ["name", "R2", "complexity", "a", "b", "c", "d", "score"]
 EDGE = (0, 2, 1)  # layer, input, output of a [3, 2] network
@@ -159,6 +160,20 @@ def test_a_deeper_edge_is_seen_on_what_reaches_it(generator):
     best = model.suggest_symbolic(1, 1, 0, X=X).iloc[0]
     assert best["name"] == "log"
     assert best["b"] / best["a"] == pytest.approx(0.5, abs=1e-5)
+
+
+def test_several_networks_are_asked_as_if_each_alone(generator):
+    models = [spline_model(torch.sin), spline_model(torch.exp), spline_model(torch.tanh)]
+    places = [[EDGE, (0, 0, 0)], [], [EDGE]]
+    X, library = rows(generator), get_library(["x", "sin", "exp", "tanh"])
+    together = suggest_each(models, X, places, library)
+    assert together[1] == {}
+    for model, edges, table in zip(models, places, together, strict=True):
+        alone = suggest(model, X, edges, library)
+        for edge in edges:
+            for one, other in zip(alone[edge], table[edge], strict=True):
+                assert one.name == other.name
+                assert one.r2 == pytest.approx(other.r2, rel=1e-3)
 
 
 def test_a_simpler_name_is_preferred_where_both_fit(generator):

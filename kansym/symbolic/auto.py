@@ -28,7 +28,13 @@ from kansym.functions import SymbolicFunction, get_function
 from kansym.network import Network
 from kansym.symbolic.fix import set_edge
 from kansym.symbolic.gauge import tidy
-from kansym.symbolic.suggest import Candidate, Edge, charged_complexity, numeric_edges, suggest
+from kansym.symbolic.suggest import (
+    Candidate,
+    Edge,
+    charged_complexity,
+    numeric_edges,
+    suggest_each,
+)
 from kansym.training import FitOptions, StepRecord, train
 
 N = TypeVar("N", bound=Network)
@@ -40,6 +46,7 @@ REFIT_STEPS = 30
 POLISH_STEPS = 200
 SECOND_CONSTANT = 0.25  # complexity of a name with both a and b
 RMSE_FLOOR = 1e-12  # relative; below it two networks are equally exact
+EXACT = math.log2(1e-9)  # log RMSE of a network that holds to rounding
 
 
 @dataclass(frozen=True)
@@ -55,7 +62,8 @@ class AutoStep:
 class _State:
     network: Network
     steps: tuple[AutoStep, ...]
-    score: float
+    log_rmse: float = math.inf
+    score: float = math.inf
 
 
 def auto_symbolic(
@@ -71,42 +79,94 @@ def auto_symbolic(
     seconds the beam shrinks to the best network, which is then named to the end.
     """
     started = time.perf_counter()
-    breadth = BEAM if y is not None else 1
-    beam = [_State(network.copy(), (), math.inf)]
-    while any(numeric_edges(state.network) for state in beam):
+    search = _Search(X, y, library)
+    start = _State(network.copy(), ())
+    best = search.straight_ahead(start)
+    breadth, beam = BEAM, [start]
+    while best is None and any(numeric_edges(state.network) for state in beam):
         if max_time is not None and time.perf_counter() - started > max_time:
             breadth, beam = 1, beam[:1]
-        grown = [new for state in beam for new in _name_surest(state, X, y, library, breadth)]
-        beam = sorted(grown, key=lambda state: state.score)[:breadth]
-        beam = _without_duplicates(beam)
-    if y is not None:
-        beam = [_rated(state.network, state.steps, X, y, POLISH_STEPS) for state in beam]
-    best = min(beam, key=lambda state: state.score)
+        beam = _without_duplicates(search.grown(beam, breadth))[:breadth]
+    best = search.polished(beam if best is None else [best])
     tidy(best.network)
     return best.network, best.steps  # pyright: ignore[reportReturnType]
 
 
-def _name_surest(
-    state: _State,
-    X: Tensor,
-    y: Tensor | None,
-    library: Sequence[SymbolicFunction],
-    breadth: int,
-) -> list[_State]:
-    """The networks, at most `breadth`, that follow from naming the edge whose best candidate fits
-    best."""
-    table = suggest(state.network, X, numeric_edges(state.network), library)
-    if not table:
-        return [state]
+class _Search:
+    """Names edge after edge. What was suggested and refitted once is remembered: the way straight
+    ahead is also the first of a beam."""
+
+    def __init__(self, X: Tensor, y: Tensor | None, library: Sequence[SymbolicFunction]):
+        self.X, self.y, self.library = X, y, library
+        self.tables: dict[tuple[AutoStep, ...], dict[Edge, list[Candidate]]] = {}
+        self.states: dict[tuple[AutoStep, ...], _State] = {}
+
+    def straight_ahead(self, state: _State) -> _State | None:
+        """The network in which every edge has its best candidate; None where, of several that fit
+        about as well, it is not the simplest, or where no law comes out that holds to rounding:
+        such a law needs no rival."""
+        while numeric_edges(state.network):
+            self._suggest([state])
+            edge = _surest(self.tables[state.steps])
+            candidate, *rivals = _rivals(self.tables[state.steps][edge], BEAM)
+            if self.y is not None and any(r.complexity < candidate.complexity for r in rivals):
+                return None
+            state = self._named(state, edge, candidate)
+        return state if self.y is None or state.log_rmse <= EXACT else None
+
+    def grown(self, beam: Sequence[_State], breadth: int) -> list[_State]:
+        """The networks that follow from naming, in each state, the edge whose best candidate fits
+        best; lowest score first."""
+        self._suggest(beam)
+        grown: list[_State] = []
+        for state in beam:
+            if not numeric_edges(state.network):
+                grown.append(state)
+                continue
+            table = self.tables[state.steps]
+            edge = _surest(table)
+            grown += [self._named(state, edge, c) for c in _rivals(table[edge], breadth)]
+        return sorted(grown, key=lambda state: state.score)
+
+    def polished(self, beam: Sequence[_State]) -> _State:
+        """The best state after a last refit; beside a law that holds to rounding only others do."""
+        if self.y is None:
+            return beam[0]
+        best = _rated(beam[0].network, beam[0].steps, self.X, self.y, POLISH_STEPS)
+        for state in beam[1:]:
+            if best.log_rmse > EXACT or state.log_rmse <= EXACT:
+                rival = _rated(state.network, state.steps, self.X, self.y, POLISH_STEPS)
+                best = min(best, rival, key=lambda state: state.score)
+        return best
+
+    def _suggest(self, beam: Sequence[_State]) -> None:
+        new = [state for state in beam if state.steps not in self.tables]
+        networks = [state.network for state in new]
+        edges = [numeric_edges(network) for network in networks]
+        tables = suggest_each(networks, self.X, edges, self.library)
+        self.tables.update(zip((state.steps for state in new), tables, strict=True))
+
+    def _named(self, state: _State, edge: Edge, candidate: Candidate) -> _State:
+        steps = (*state.steps, AutoStep(edge, candidate.name, candidate.r2))
+        if steps not in self.states:
+            network = state.network.copy()
+            set_edge(network, edge, candidate.name, candidate.params)
+            self.states[steps] = (
+                _State(network, steps)
+                if self.y is None
+                else _rated(network, steps, self.X, self.y, REFIT_STEPS)
+            )
+        return self.states[steps]
+
+
+def _surest(table: dict[Edge, list[Candidate]]) -> Edge:
     nameless = [edge for edge, candidates in table.items() if not candidates]
     if nameless:
         raise ValueError(
             f"no function in lib is real on the whole range of edge {nameless[0]}; "
             "give a larger lib, for instance one with 'x'"
         )
-    surest = max(table, key=lambda edge: table[edge][0].r2)
-    rivals = _rivals(table[surest], breadth)
-    return [_named(state, surest, candidate, X, y) for candidate in rivals]
+    return max(table, key=lambda edge: table[edge][0].r2)
 
 
 def _rivals(candidates: Sequence[Candidate], breadth: int) -> list[Candidate]:
@@ -122,15 +182,6 @@ def _rivals(candidates: Sequence[Candidate], breadth: int) -> list[Candidate]:
     return [*close[: breadth - len(lines)], *lines] if breadth > 1 else close
 
 
-def _named(state: _State, edge: Edge, candidate: Candidate, X: Tensor, y: Tensor | None) -> _State:
-    network = state.network.copy()
-    set_edge(network, edge, candidate.name, candidate.params)
-    steps = (*state.steps, AutoStep(edge, candidate.name, candidate.r2))
-    if y is None:
-        return _State(network, steps, state.score)
-    return _rated(network, steps, X, y, REFIT_STEPS)
-
-
 def _rated(
     network: Network, steps: tuple[AutoStep, ...], X: Tensor, y: Tensor, refit: int
 ) -> _State:
@@ -143,7 +194,8 @@ def _rated(
         history = train(network, Dataset(X, y), options)
     if history.stopped == "interrupted":
         raise KeyboardInterrupt
-    return _State(network, steps, network_score(network, X, y))
+    error = log_rmse(network, X, y)
+    return _State(network, steps, error, error + network_complexity(network, X))
 
 
 class _Stall:

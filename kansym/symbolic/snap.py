@@ -38,12 +38,26 @@ class _Exact:
     level: int
 
 
-@dataclass
-class _Fit:
-    """A template with parameters p, and the parameters that fit best."""
+@dataclass(frozen=True)
+class _Template:
+    """An expression in the variables and in free parameters.
 
-    template: Expr
-    parameters: list[Symbol]
+    compiled(*columns, *values of slots) gives its value and its slope in every slot. A slot that is
+    not free is `known`: an exact number in `expr`, so that nothing is compiled anew for it.
+    """
+
+    expr: Expr
+    free: tuple[Symbol, ...]
+    slots: tuple[Symbol, ...]
+    compiled: Callable[..., list[Any]]
+    known: dict[Symbol, float]
+
+
+@dataclass(frozen=True)
+class _Fit:
+    """A template, and the values of its free parameters that fit best."""
+
+    template: _Template
     values: np.ndarray
     errors: np.ndarray
     sse: float
@@ -70,14 +84,14 @@ def _snap(
         return expr, []
     template, parameters, start = parametrise(expr)
     data = _Data(variables, X, y)
-    fit = data.fit(template, parameters, start)
+    fit = data.fit(data.compile(template, parameters), start)
     if fit is None or not parameters:
         return expr, []
     snapped: list[tuple[float, Expr]] = []
     refused: set[Symbol] = set()
     first = fit
     while (n := _best_known(fit, refused)) is not None:
-        parameter, value = fit.parameters[n], float(fit.values[n])
+        parameter, value = fit.template.free[n], float(fit.values[n])
         better = _try_exact(fit, n, data, first)
         if better is None:
             refused.add(parameter)
@@ -85,8 +99,8 @@ def _snap(
             fit, exact = better
             snapped.append((value, exact.form))
             refused.clear()  # with one constant less the others are better known
-    decimals = {p: _float(v) for p, v in zip(fit.parameters, fit.values, strict=True)}
-    return fit.template.xreplace(decimals), snapped
+    decimals = {p: _float(v) for p, v in zip(fit.template.free, fit.values, strict=True)}
+    return fit.template.expr.xreplace(decimals), snapped
 
 
 def parametrise(expr: Expr) -> tuple[Expr, list[Symbol], np.ndarray]:
@@ -113,7 +127,7 @@ def _float(value: float) -> Any:
 def _best_known(fit: _Fit, refused: set[Symbol]) -> int | None:
     """Index of the parameter to try next. Constants that may be zero come first: a term that
     vanishes makes every other constant better known."""
-    left = [n for n, p in enumerate(fit.parameters) if p not in refused]
+    left = [n for n, p in enumerate(fit.template.free) if p not in refused]
     if not left:
         return None
     return min(left, key=lambda n: (not _may_be_zero(fit, n), _relative_error(fit, n)))
@@ -134,13 +148,27 @@ class _Data:
         self.variables, self.columns, self.y = list(variables), list(X.T), y
         self.floor = len(y) * (ROUNDING * np.sqrt(np.mean(y**2))) ** 2
 
-    def fit(self, template: Expr, parameters: list[Symbol], start: np.ndarray) -> _Fit | None:
+    def compile(self, expr: Expr, parameters: Sequence[Symbol]) -> _Template:
+        forms = [expr, *(sympy.diff(expr, p) for p in parameters)]
+        arguments = [*self.variables, *parameters]
+        compiled = sympy.lambdify(arguments, forms, modules=["scipy", "numpy"], cse=True)
+        return _Template(expr, tuple(parameters), tuple(parameters), compiled, {})
+
+    def replace(self, template: _Template, parameter: Symbol, exact: _Exact) -> _Template:
+        expr = template.expr.xreplace({parameter: exact.form})
+        free = tuple(p for p in template.free if p != parameter and expr.has(p))
+        if len(free) < len(template.free) - 1:  # a vanished term takes others along
+            return self.compile(expr, free)
+        known = template.known | {parameter: exact.value}
+        return _Template(expr, free, template.slots, template.compiled, known)
+
+    def fit(self, template: _Template, start: np.ndarray) -> _Fit | None:
         """Least squares from `start`; None when the template is not finite on the data."""
-        residual, slopes = self._compile(template, parameters)
+        residual, slopes = self._functions(template)
         if not np.isfinite(residual(start)).all():
             return None
-        if not parameters:
-            return _Fit(template, [], start, start, float(np.sum(residual(start) ** 2)))
+        if not template.free:
+            return _Fit(template, start, start, float(np.sum(residual(start) ** 2)))
         result = optimize.least_squares(
             lambda p: np.nan_to_num(residual(p), nan=1e150, posinf=1e150, neginf=-1e150),
             start,
@@ -156,26 +184,25 @@ class _Data:
         sse = float(np.sum(residual(result.x) ** 2))
         variance = max(sse, self.floor) / max(1, len(self.y) - len(start))
         errors = np.sqrt(variance * np.abs(_inverse_diagonal(J)))
-        return _Fit(template, parameters, result.x, errors, sse)
+        return _Fit(template, result.x, errors, sse)
 
-    def _compile(self, template: Expr, parameters: list[Symbol]) -> tuple[Callable, Callable]:
-        arguments = [*self.variables, *parameters]
-        value = sympy.lambdify(arguments, template, modules=["scipy", "numpy"], cse=True)
-        gradient = sympy.lambdify(
-            arguments,
-            [sympy.diff(template, p) for p in parameters],
-            modules=["scipy", "numpy"],
-            cse=True,
-        )
+    def _functions(self, template: _Template) -> tuple[Callable, Callable]:
+        """Residuals and their slopes as functions of the free parameters."""
+        place = [template.slots.index(p) for p in template.free]
+        values = np.array([template.known.get(p, np.nan) for p in template.slots])
+
+        def evaluate(p: np.ndarray) -> list[np.ndarray]:
+            values[place] = p
+            with np.errstate(all="ignore"):
+                rows = template.compiled(*self.columns, *values)
+            return [np.broadcast_to(row, self.y.shape) for row in rows]
 
         def residual(p: np.ndarray) -> np.ndarray:
-            with np.errstate(all="ignore"):
-                return np.broadcast_to(value(*self.columns, *p), self.y.shape) - self.y
+            return evaluate(p)[0] - self.y
 
         def slopes(p: np.ndarray) -> np.ndarray:
-            with np.errstate(all="ignore"):
-                rows = gradient(*self.columns, *p)
-            J = np.stack([np.broadcast_to(row, self.y.shape) for row in rows], 1)
+            rows = evaluate(p)
+            J = np.stack([rows[1 + n] for n in place], 1)
             return np.nan_to_num(J.astype(float), nan=0.0, posinf=1e150, neginf=-1e150)
 
         return residual, slopes
@@ -184,10 +211,10 @@ class _Data:
         """F-test of the parameters that `snapped` has less; misfit at rounding level passes."""
         if snapped.sse <= 10 * self.floor:
             return True
-        freedom = len(self.y) - len(free.parameters)
+        freedom = len(self.y) - len(free.template.free)
         if freedom < 1 or free.sse <= 0:
             return False
-        fewer = max(1, len(free.parameters) - len(snapped.parameters))
+        fewer = max(1, len(free.template.free) - len(snapped.template.free))
         ratio = (snapped.sse - free.sse) / fewer / (max(free.sse, self.floor) / freedom)
         return bool(ratio <= stats.f.isf(significance, fewer, freedom))
 
@@ -206,16 +233,14 @@ def _try_exact(
 ) -> tuple[_Fit, _Exact] | None:
     """The first exact number near parameter n that a refit of the others bears out, against `fit`
     and against the `first` fit: many small steps must not add up to a large one."""
-    others = [p for m, p in enumerate(fit.parameters) if m != n]
-    start = np.delete(fit.values, n)
-    value = float(fit.values[n])
+    parameter, value = fit.template.free[n], float(fit.values[n])
+    values = dict(zip(fit.template.free, fit.values, strict=True))
     window = max(WINDOW * float(fit.errors[n]), RESOLUTION * abs(value))
     for exact in candidates(value, window):
-        template = fit.template.xreplace({fit.parameters[n]: exact.form})
-        if not is_real(template):
+        template = data.replace(fit.template, parameter, exact)
+        if not is_real(template.expr):
             continue
-        kept = [m for m, p in enumerate(others) if template.has(p)]
-        trial = data.fit(template, [others[m] for m in kept], start[kept])
+        trial = data.fit(template, np.array([values[p] for p in template.free]))
         significance = ZERO_SIGNIFICANCE if exact.value == 0 else SIGNIFICANCE
         references = [fit] if first is None else [fit, first]
         if trial is not None and all(data.bears_out(r, trial, significance) for r in references):

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from kansym.affine import fit_affine
+from kansym.affine import AffineFits, fit_affine
 from kansym.errors import check_positive_int
 from kansym.functions import SymbolicFunction, get_function
 from kansym.network import Network, Trace
@@ -78,32 +78,53 @@ def _edges(network: Network, which: str) -> list[Edge]:
     ]
 
 
-@torch.no_grad()
 def suggest(
     network: Network, X: Tensor, edges: Sequence[Edge], library: Sequence[SymbolicFunction]
 ) -> dict[Edge, list[Candidate]]:
     """Candidates for every edge, lowest score first; functions that cannot be real on the edge's
     whole range are left out. R2 is over all samples in X."""
+    return suggest_each([network], X, [edges], library)[0]
+
+
+@torch.no_grad()
+def suggest_each(
+    networks: Sequence[Network],
+    X: Tensor,
+    edges: Sequence[Sequence[Edge]],
+    library: Sequence[SymbolicFunction],
+) -> list[dict[Edge, list[Candidate]]]:
+    """`suggest` for the given edges of each network; all curves are fitted together."""
     check_positive_int("the number of samples in X", len(X), 2)
-    if not edges:
-        return {}
-    x, y = edge_samples(network.trace(X), edges)
+    samples = [
+        edge_samples(network.trace(X), places)
+        for network, places in zip(networks, edges, strict=True)
+        if places
+    ]
+    if not samples:
+        return [{} for _ in networks]
+    x, y = (torch.cat(parts) for parts in zip(*samples, strict=True))
     with one_thread_if_small(x.numel() * len(library)):
         fits = fit_affine(x, y, library)
-    half = (x.amax(1) - x.amin(1)) / 2
-    mid = (x.amax(1) + x.amin(1)) / 2
-    table: dict[Edge, list[Candidate]] = {}
-    for e, place in enumerate(edges):
+    lists = iter(_ranked(x, fits, library))
+    return [{place: next(lists) for place in places} for places in edges]
+
+
+def _ranked(
+    x: Tensor, fits: AffineFits, library: Sequence[SymbolicFunction]
+) -> list[list[Candidate]]:
+    low, high = x.aminmax(dim=1)
+    half, mid = ((high - low) / 2).tolist(), ((high + low) / 2).tolist()
+    affine, r2 = fits.affine.tolist(), fits.r2.tolist()
+    ranked = []
+    for e in range(len(x)):
         candidates = [
-            _candidate(
-                f, fits.affine[e, n].tolist(), float(fits.r2[e, n]), float(half[e]), float(mid[e])
-            )
+            _candidate(f, affine[e][n], r2[e][n], half[e], mid[e])
             for n, f in enumerate(library)
-            if math.isfinite(float(fits.r2[e, n]))
+            if math.isfinite(r2[e][n])
         ]
         # Equally good: sin and cos, say. The one with the smaller phase reads more easily.
-        table[place] = sorted(candidates, key=lambda c: (round(c.score, 3), _phase(c)))
-    return table
+        ranked.append(sorted(candidates, key=lambda c: (round(c.score, 3), _phase(c))))
+    return ranked
 
 
 def edge_samples(trace: Trace, edges: Sequence[Edge]) -> tuple[Tensor, Tensor]:
