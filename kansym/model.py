@@ -30,7 +30,14 @@ from kansym.errors import (
 from kansym.functions import get_library
 from kansym.network import Network
 from kansym.scaling import choose_scaling
-from kansym.training import FitOptions, History, Penalty, train
+from kansym.training import (
+    FitOptions,
+    History,
+    Penalty,
+    check_grids,
+    train,
+    train_on_grids,
+)
 
 if TYPE_CHECKING:
     import networkx as nx
@@ -94,6 +101,7 @@ class KAN(Network):
         update_grid: bool = True,
         grid_update_num: int = 5,
         stop_grid_update_step: int = 25,
+        grids: Sequence[int] | str | None = None,
         loss: str | Callable[[Tensor, Tensor], Tensor] = "mse",
         huber_delta: float = 0.1,
         smooth: float | None = None,
@@ -120,6 +128,9 @@ class KAN(Network):
         batch: rows per step; all by default.
         update_grid: whether grids follow the activations, `grid_update_num` times before step
         `stop_grid_update_step`.
+        grids: rising numbers of intervals, for example (5, 10, 30), or "auto": trains on one after
+        another, `steps` each, and keeps the best by the loss on the test part, or without one by
+        generalised cross-validation; "auto" begins coarse and does not overfit small tables.
         loss: "mse", "huber" (outliers, beyond `huber_delta`, pull with a constant force),
         "cross_entropy" (y: labels 0, 1, ...) or a function (prediction, y) -> scalar. Errors and
         huber_delta are in units of the network's output scale (1 unless outputs were scaled).
@@ -153,6 +164,7 @@ class KAN(Network):
             progress=progress,
             seed=seed,
         )
+        chosen_grids = None if grids is None else check_grids(grids)
         is_labelled = loss == "cross_entropy"
         n_out = self.n_out if isinstance(loss, str) else None
         data = as_dataset(
@@ -167,7 +179,9 @@ class KAN(Network):
         self.sample = Sample(data.X, data.y)
         self.feature_names = data.feature_names or self.feature_names
         self.target_names = data.target_names or self.target_names
-        return train(self, data, options)
+        if chosen_grids is None:
+            return train(self, data, options)
+        return train_on_grids(self, data, options, chosen_grids)
 
     def predict(self, X: Any) -> Any:
         """Outputs [n, out] for X [n, in], as a NumPy array, or a tensor when X is one.

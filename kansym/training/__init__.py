@@ -1,9 +1,21 @@
 """Training: an objective, solvers that lower it, a schedule for the grids, and the loop."""
 
 from kansym.training.gradient import loss_and_gradient
-from kansym.training.history import History, StepRecord
+from kansym.training.history import GridScore, History, StepRecord
 from kansym.training.loop import FitOptions, train
 from kansym.training.objective import Penalty
+from kansym.training.schedule import check_grids, train_on_grids
 from kansym.training.solvers import SOLVERS
 
-__all__ = ["SOLVERS", "FitOptions", "History", "Penalty", "StepRecord", "loss_and_gradient", "train"]
+__all__ = [
+    "SOLVERS",
+    "FitOptions",
+    "GridScore",
+    "History",
+    "Penalty",
+    "StepRecord",
+    "check_grids",
+    "loss_and_gradient",
+    "train",
+    "train_on_grids",
+]

@@ -1,4 +1,5 @@
-"""When and how grids follow the activations (Liu et al. 2024, arXiv:2404.19756, sec. 2.2)."""
+"""Grids that follow the activations, and finer ones (Liu et al. 2024, arXiv:2404.19756, sec. 2.2 and
+2.4)."""
 
 from __future__ import annotations
 
@@ -34,3 +35,24 @@ def update_grids(network: Network, X: Tensor) -> None:
             narrowest = 1e-6 * (spread if spread > SMALLEST_SPREAD else 1.0)
             layer.move_grid(bspline.adaptive_breaks(h, layer.grid, network.grid_eps, narrowest))
         h = network.combine(l, layer(h))
+
+
+@torch.no_grad()
+def refine_grids(network: Network, grid: int) -> None:
+    """Give every edge `grid` intervals on the same range, in place.
+
+    The function is kept exactly when `grid` is a multiple of the old number, otherwise to the
+    accuracy of a least-squares fit.
+    """
+    for layer in network.kan_layers:
+        breaks = layer.knots[:, layer.k : layer.knots.shape[1] - layer.k]
+        layer.move_grid(_resampled(breaks, grid))
+
+
+def _resampled(breaks: Tensor, grid: int) -> Tensor:
+    """`grid` intervals that follow the density of the old break points."""
+    old = breaks.shape[1] - 1
+    position = torch.linspace(0, old, grid + 1, dtype=breaks.dtype, device=breaks.device)
+    left = position.floor().long().clamp(max=old - 1)
+    share = position - left
+    return breaks[:, left] * (1 - share) + breaks[:, left + 1] * share

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -22,13 +22,24 @@ class StepRecord:
     metrics: dict[str, float] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class GridScore:
+    """How a grid did: `score` is the loss on the test part ("test") or generalised
+    cross-validation ("gcv")."""
+
+    grid: int
+    judge: str
+    score: float
+
+
 @dataclass
 class History:
     """The steps of one fit and how it ended.
 
     opt: the solver; reason: why that one. stopped: "finished", "patience", "max_time", "callback", "interrupted", "converged" or
     "non-finite". best_step: the step whose parameters the model now has, -1 when no step bettered
-    the start. best_objective: loss (of the test part if any) plus penalty there.
+    the start. best_objective: loss (of the test part if any) plus penalty there. grids: of a fit on
+    several grids, in the order they were tried.
     """
 
     opt: str
@@ -37,6 +48,7 @@ class History:
     stopped: str = "finished"
     best_step: int = -1
     best_objective: float = math.inf
+    grids: tuple[GridScore, ...] = ()
 
     @property
     def train_loss(self) -> np.ndarray:
@@ -61,6 +73,22 @@ class History:
     def best(self) -> StepRecord | None:
         """The record of the step whose parameters the model now has."""
         return next((record for record in self.steps if record.step == self.best_step), None)
+
+    def followed_by(self, other: History, is_better: bool) -> History:
+        """Both fits in a row; the best step is that of `other` if it `is_better`."""
+        offset = self.steps[-1].step + 1 if self.steps else 0
+        moved = [
+            replace(record, step=record.step + offset, seconds=record.seconds + self.seconds)
+            for record in other.steps
+        ]
+        best = other if is_better else self
+        shift = offset if is_better and other.best_step >= 0 else 0
+        return replace(
+            other,
+            steps=self.steps + moved,
+            best_step=best.best_step + shift,
+            best_objective=best.best_objective,
+        )
 
     def __repr__(self) -> str:
         best = self.best

@@ -1,0 +1,104 @@
+"""Coarse to fine: train on one grid after another as long as that pays.
+
+A fine grid from random parameters overfits; refined from a trained coarse one it starts where that
+ended (Liu et al. 2024, arXiv:2404.19756, sec. 2.4). Whether it pays is judged by the loss on the
+test part, or without one by generalised cross-validation (Golub, Heath and Wahba 1979,
+doi:10.1080/00401706.1979.10489751),
+
+    GCV = (RSS / n) / (1 - df / n)^2,      df = tr (J'J + K)^-1 J'J,
+
+which charges every degree of freedom and is infinite for a network that could follow any data.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+
+import torch
+
+from kansym.datasets import Dataset
+from kansym.errors import check_positive_int
+from kansym.jacobian import FreeParameters
+from kansym.network import Network
+from kansym.training.grids import refine_grids
+from kansym.training.history import GridScore, History
+from kansym.training.lm import normal_equations, roughness_matrix
+from kansym.training.loop import FitOptions, train
+from kansym.training.objective import Objective
+
+DEFAULT_GRIDS = (1, 2, 3, 5, 10, 20, 40, 80)
+WORTHWHILE = 0.9  # of the best score so far, which a finer grid must get below
+MIN_FREEDOM = 0.05  # 1 - df / n below which a fit says nothing about data it has not seen
+
+
+def check_grids(grids: Sequence[int] | str) -> tuple[int, ...]:
+    """Rising numbers of intervals; "auto" stands for `DEFAULT_GRIDS`."""
+    if isinstance(grids, str):
+        if grids != "auto":
+            raise ValueError(f"grids must be 'auto' or numbers of intervals, got {grids!r}")
+        return DEFAULT_GRIDS
+    checked = tuple(check_positive_int("grids", grid) for grid in grids)
+    if not checked or any(b <= a for a, b in zip(checked[:-1], checked[1:], strict=True)):
+        raise ValueError(f"grids must rise, for example (5, 10, 30), got {list(grids)!r}")
+    return checked
+
+
+def train_on_grids(
+    network: Network, data: Dataset, options: FitOptions, grids: Sequence[int]
+) -> History:
+    """`train` on each grid in turn, in place, until a grid does not better the one before by a
+    tenth; the network ends on the best. Every grid gets `options.steps` steps.
+
+    The history holds the steps on all grids, and how each did; `best_step` lies on the grid that
+    was kept.
+    """
+    whole: History | None = None
+    best = network.layers
+    scores: list[GridScore] = []
+    for grid in grids:
+        left = options.max_time
+        if whole is not None and left is not None:
+            left -= whole.seconds
+            if left <= 0:
+                break
+        refine_grids(network, grid)
+        history = train(network, data, replace(options, max_time=left))
+        score = _score(network, data, options.objective(history.opt), history)
+        is_better = not scores or score < WORTHWHILE * min(s.score for s in scores)
+        scores.append(GridScore(grid, "gcv" if data.X_test is None else "test", score))
+        whole = history if whole is None else whole.followed_by(history, is_better)
+        if is_better:
+            best = network.copy().layers
+        if history.stopped in ("interrupted", "callback", "max_time"):
+            break
+        # A score that is infinite says that the data do not determine the network at all.
+        if not is_better and math.isfinite(score):
+            break
+    network.layers = best
+    assert whole is not None
+    return replace(whole, grids=tuple(scores))
+
+
+@torch.no_grad()
+def _score(network: Network, data: Dataset, objective: Objective, history: History) -> float:
+    if data.X_test is not None:
+        value = objective.loss(network, network(data.X_test), data.y_test)
+        return float(value) if bool(torch.isfinite(value)) else math.inf
+    return gcv(network, data, objective)
+
+
+@torch.no_grad()
+def gcv(network: Network, data: Dataset, objective: Objective) -> float:
+    """Generalised cross-validation of a network at the rows it was trained on; see the module."""
+    free = FreeParameters(network)
+    model = normal_equations(network, objective, data.X, data.y, data.weight).model
+    if not math.isfinite(model.value):
+        return math.inf
+    held = model.curvature + roughness_matrix(network, free, objective.penalty)
+    # What neither data nor prior determine takes no part.
+    held = held + 1e-14 * torch.diag(model.curvature.diagonal().clamp(min=1e-300))
+    freedom = float(torch.linalg.lstsq(held, model.curvature, driver="gelsd").solution.trace())
+    left = 1 - freedom / data.y.numel()
+    return model.value / left**2 if left > MIN_FREEDOM else math.inf
