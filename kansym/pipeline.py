@@ -28,12 +28,13 @@ from kansym.errors import EmptyNetworkError, check_positive_int
 from kansym.model import KAN
 from kansym.network import parse_width
 from kansym.symbolic import AutoStep, Formula, log_rmse, network_complexity
-from kansym.training import History
+from kansym.training import History, tournament
 
 Width = Sequence[int | Sequence[int]]
 T = TypeVar("T")
 Report = Callable[[str], None]
 
+FIRST_STEPS = 5  # of each start
 COMPLEXITY_BITS = 6.0  # a function of complexity 2 has 3 or 4 constants of 3 to 4 bits
 LITTLE_R2, DOUBTFUL_R2 = 0.3, 0.999
 FAR_FROM_SPLINES = 1.5  # times their RMSE
@@ -46,8 +47,9 @@ EXACT_RMSE = 1e-9  # relative to the spread of y; a formula this good needs no r
 class Recipe:
     """How a network is trained and cut down; see `KAN` and `KAN.fit`.
 
-    restarts: networks with other initial parameters that are trained for half of the steps; the one
-    with the lowest loss plus penalty goes on. Sparse training ends in different structures.
+    restarts: networks with other initial parameters that begin a tournament (see
+    `kansym.training.tournament`): sparse training ends in different structures. The winner gets
+    `steps` more steps when it is the only one, half of them otherwise.
     """
 
     opt: str = "LM"
@@ -55,7 +57,7 @@ class Recipe:
     k: int = 3
     steps: int = 60
     lamb: float = 1e-3
-    restarts: int = 4
+    restarts: int = 8
     node_th: float = 1e-2
     edge_th: float = 1e-2
     refined_grid: int = 10
@@ -230,24 +232,19 @@ def _sparse_model(
 ) -> KAN:
     """Train with the penalty, cut the structure out, and train that to the end on a finer grid."""
 
-    def fit(model: KAN, steps: int) -> float:
+    def fit(model: KAN, steps: int) -> History:
         history = model.fit(
             data, recipe.opt, steps, lamb=recipe.lamb, progress=progress, max_time=clock.budget()
         )
         _pass_on_interrupt(history)
-        return history.best_objective
+        return history
 
     def sparsify() -> KAN:
-        if recipe.restarts == 1:
-            model = KAN(width, recipe.grid, recipe.k, seed=seed)
-            fit(model, recipe.steps)
-            return model
         seeds = np.random.SeedSequence(seed).generate_state(recipe.restarts).tolist()
+        seeds = [seed] if recipe.restarts == 1 else seeds
         models = [KAN(width, recipe.grid, recipe.k, seed=start) for start in seeds]
-        half = (recipe.steps + 1) // 2
-        ranked = sorted(models, key=lambda model: fit(model, half))
-        fit(ranked[0], half)
-        return ranked[0]
+        last = recipe.steps if recipe.restarts == 1 else (recipe.steps + 1) // 2
+        return tournament(models, fit, FIRST_STEPS, last)
 
     def polish(model: KAN, update_grid: bool) -> None:
         history = model.fit(

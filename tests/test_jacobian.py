@@ -135,7 +135,9 @@ def test_without_a_base_function_its_weight_is_not_free(generator):
 def test_set_free_writes_what_get_free_reads_and_nothing_else(generator):
     network = make_network(generator)
     before = {name: p.detach().clone() for name, p in network.named_parameters()}
-    theta = torch.randn(FreeParameters(network).get().shape, generator=generator, dtype=torch.float64)
+    theta = torch.randn(
+        FreeParameters(network).get().shape, generator=generator, dtype=torch.float64
+    )
     FreeParameters(network).set(theta)
     assert torch.equal(FreeParameters(network).get(), theta)
     for l, masks in enumerate(FreeParameters(network).masks):

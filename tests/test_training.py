@@ -290,9 +290,15 @@ def test_the_penalty_makes_sparse(opt, steps, score, generator):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"opt": "LBFSG"}, "unknown opt 'LBFSG'; did you mean 'LBFGS'.* Known: auto, LBFGS, Adam, LM"),
+        (
+            {"opt": "LBFSG"},
+            "unknown opt 'LBFSG'; did you mean 'LBFGS'.* Known: auto, LBFGS, Adam, LM",
+        ),
         ({"opt": None}, "unknown opt None"),
-        ({"loss": "mes"}, "unknown loss 'mes'; did you mean 'mse'.* Known: mse, huber, cross_entropy"),
+        (
+            {"loss": "mes"},
+            "unknown loss 'mes'; did you mean 'mse'.* Known: mse, huber, cross_entropy",
+        ),
         ({"loss": None}, "unknown loss None"),
         ({"score": "mean_ab"}, "unknown score 'mean_ab'; did you mean 'mean_abs'"),
         ({"scale": "atuo"}, "unknown scale 'atuo'; did you mean 'auto'"),

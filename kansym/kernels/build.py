@@ -71,4 +71,3 @@ def build(target: Path = TARGET) -> list[Path]:
             os.replace(made, library)
         libraries.append(library)
     return libraries
-

@@ -96,11 +96,15 @@ def load() -> Kernels:
         level = int(found.kansym_cpu_level())
         levels = [n for n in build.levels() if n <= level]
         path = next(
-            path for n in reversed(levels) if (path := build.TARGET / build.library_name(n)).exists()
+            path
+            for n in reversed(levels)
+            if (path := build.TARGET / build.library_name(n)).exists()
         )
         return Kernels(_declared(ctypes.CDLL(str(path))), level, f"loaded {path}")
     except (OSError, AttributeError) as error:  # made for another system, or by another version
-        return Kernels(None, None, f"cannot be loaded ({error}); python -m kansym.kernels makes them anew")
+        return Kernels(
+            None, None, f"cannot be loaded ({error}); python -m kansym.kernels makes them anew"
+        )
 
 
 def _declared(library: ctypes.CDLL) -> ctypes.CDLL:

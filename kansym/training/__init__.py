@@ -6,6 +6,7 @@ from kansym.training.loop import FitOptions, train
 from kansym.training.objective import Penalty
 from kansym.training.schedule import check_grids, train_on_grids
 from kansym.training.solvers import SOLVERS
+from kansym.training.tournament import tournament
 
 __all__ = [
     "SOLVERS",
@@ -16,6 +17,7 @@ __all__ = [
     "StepRecord",
     "check_grids",
     "loss_and_gradient",
+    "tournament",
     "train",
     "train_on_grids",
 ]

@@ -206,7 +206,9 @@ def penalty_model(
             rows = network.rows(X)
             pairs = list(zip(network.kan_layers, rows[:-1], strict=True))
             moments = [scores.covariance(layer, h) for layer, h in pairs]
-            values = [scores.spread(layer, h, C) for (layer, h), C in zip(pairs, moments, strict=True)]
+            values = [
+                scores.spread(layer, h, C) for (layer, h), C in zip(pairs, moments, strict=True)
+            ]
         else:
             trace = network.trace(X)
             pairs = list(zip(network.kan_layers, trace.nodes[:-1], strict=True))
@@ -223,7 +225,11 @@ def penalty_model(
         held = values[l].clamp(min=FAINTEST * float(values[l].max()) + 1e-30)
         springs = (pulls[l].clamp(min=0) / held)[layer.is_numeric]
         inputs = torch.nonzero(layer.is_numeric)[:, 1]
-        _add_blocks(curvature, free.edge_places(l), springs[:, None, None] * moments[l].detach().to(springs)[inputs])
+        _add_blocks(
+            curvature,
+            free.edge_places(l),
+            springs[:, None, None] * moments[l].detach().to(springs)[inputs],
+        )
     return QuadraticModel(curvature / 2, gradient / 2, float(total.detach()))
 
 
