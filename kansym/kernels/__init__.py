@@ -19,6 +19,7 @@ from kansym.kernels.native import (
     network_forward,
     network_jacobian,
     network_loss,
+    network_normal,
     supports_network,
 )
 from kansym.kernels.records import LayerGradient, NumericEdges, NumericNetwork
@@ -37,6 +38,7 @@ __all__ = [
     "network_forward",
     "network_jacobian",
     "network_loss",
+    "network_normal",
     "slopes",
     "supports_network",
     "variances",

@@ -59,6 +59,9 @@ _SIGNATURES = {
     "network_loss": [
         _NETWORK, c_int64, c_void_p, c_void_p, c_void_p, POINTER(c_double), _GRADIENT,
     ],
+    "network_normal": [
+        _NETWORK, c_int64, c_int64, *[c_void_p] * 3, c_double, *[c_void_p] * 3, POINTER(c_double),
+    ],
     "network_jacobian": [_NETWORK, c_int64, c_int64, c_void_p, c_void_p, c_void_p],
 }  # fmt: skip
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Callable
-from typing import Any
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
 
 import torch
 from jaxtyping import Float
@@ -19,6 +20,7 @@ from kansym.kernels import reference
 from kansym.kernels.library import GradientStruct, LayerStruct, NetworkStruct, load
 from kansym.kernels.records import LayerGradient, NumericEdges, NumericNetwork
 
+T = TypeVar("T")
 MAX_DEGREE = 7
 BASES = {"silu": 0, "identity": 1, "tanh": 2, "zero": 3}
 OUTSIDE = {"linear": 0, "clamp": 1, "base": 2, "reflect": 3, "periodic": 4}
@@ -90,10 +92,13 @@ def network_forward(
     network: NumericNetwork, x: Float[Tensor, "batch in"]
 ) -> Float[Tensor, "batch out"]:
     """The last nodes. Not differentiable."""
-    x = x.detach().contiguous()
-    h = x.new_empty(len(x), network.n_sum[-1] + network.n_product[-1])
-    held = _Network(network)
-    _call("network_forward", x, held.struct, len(x), x.data_ptr(), h.data_ptr())
+    x, held = x.detach().contiguous(), _Network(network)
+    h = x.new_empty(len(x), held.n_last)
+
+    def run(rows: slice) -> None:
+        _call("network_forward", x[rows], held.struct, _n(rows), *_places(rows, x, h))
+
+    _in_parallel(run, len(x), held.n_edges)
     return h
 
 
@@ -106,34 +111,99 @@ def network_loss(
     """Sum of weight (h - target)^2, h the last nodes, and its gradient by every layer."""
     x, target = x.contiguous(), target.contiguous()
     weight = None if weight is None else weight.contiguous()
-    gradients = [_zero_gradient(edges) for edges in network.layers]
-    places = (GradientStruct * len(gradients))(*(_gradient_struct(g) for g in gradients))
-    loss = ctypes.c_double()
     held = _Network(network)
-    _call(
-        "network_loss", x, held.struct, len(x), x.data_ptr(), target.data_ptr(),
-        None if weight is None else weight.data_ptr(), loss, places,
-    )  # fmt: skip
-    return loss.value, gradients
+
+    def run(rows: slice) -> tuple[float, list[LayerGradient]]:
+        gradients = [_zero_gradient(edges) for edges in network.layers]
+        structs = (GradientStruct * len(gradients))(*(_gradient_struct(g) for g in gradients))
+        loss = ctypes.c_double()
+        places = _places(rows, x, target, weight)
+        _call("network_loss", x, held.struct, _n(rows), *places, loss, structs)
+        return loss.value, gradients
+
+    parts = _in_parallel(run, len(x), 3 * held.n_edges)
+    loss, gradients = parts[0]
+    for more, others in parts[1:]:  # in the order of the rows: the same sum every time
+        loss += more
+        for mine, its in zip(gradients, others, strict=True):
+            mine.coef.add_(its.coef)
+            mine.base_weight.add_(its.base_weight)
+    return loss, gradients
 
 
 def network_jacobian(
     network: NumericNetwork, x: Float[Tensor, "batch in"]
 ) -> tuple[Float[Tensor, "batch out"], Float[Tensor, "batch out p"]]:
     """Last nodes h and d h / d theta; theta as in `kansym.jacobian`."""
-    x = x.contiguous()
-    count = sum(
-        int(edges.is_numeric.sum()) * (edges.coef.shape[2] + (edges.shape.base != "zero"))
-        for edges in network.layers
-    )
-    h = x.new_empty(len(x), network.n_sum[-1] + network.n_product[-1])
-    jacobian = x.new_empty(*h.shape, count)
-    held = _Network(network)
-    _call(
-        "network_jacobian", x, held.struct, len(x), count, x.data_ptr(), h.data_ptr(),
-        jacobian.data_ptr(),
-    )  # fmt: skip
+    x, held = x.contiguous(), _Network(network)
+    h = x.new_empty(len(x), held.n_last)
+    jacobian = x.new_empty(*h.shape, held.n_free)
+
+    def run(rows: slice) -> None:
+        places = _places(rows, x, h, jacobian)
+        _call("network_jacobian", x, held.struct, _n(rows), held.n_free, *places)
+
+    _in_parallel(run, len(x), held.n_free)
     return h, jacobian
+
+
+def network_normal(
+    network: NumericNetwork,
+    x: Float[Tensor, "batch in"],
+    target: Float[Tensor, "batch out"],
+    weight: Float[Tensor, " batch"] | None = None,
+    delta: float = 0.0,
+) -> tuple[Float[Tensor, "batch out"], Float[Tensor, "p p"], Float[Tensor, " p"], float]:
+    """Last nodes h, J'WJ, J'Wr and the loss summed over rows and outputs, with r = h - target.
+
+    W: `weight` of the rows, and for delta > 0 what makes least squares of Huber's loss.
+    """
+    x, target, held = x.contiguous(), target.contiguous(), _Network(network)
+    weight = None if weight is None else weight.contiguous()
+    h, n_free = x.new_empty(len(x), held.n_last), held.n_free
+
+    def run(rows: slice) -> tuple[Tensor, Tensor, float]:
+        normal, gradient = x.new_zeros(n_free, n_free), x.new_zeros(n_free)
+        loss = ctypes.c_double()
+        _call(
+            "network_normal", x, held.struct, _n(rows), n_free, *_places(rows, x, target, weight),
+            delta, *_places(rows, h), normal.data_ptr(), gradient.data_ptr(), loss,
+        )  # fmt: skip
+        return normal, gradient, loss.value
+
+    parts = _in_parallel(run, len(x), n_free * n_free)
+    normal, gradient, loss = parts[0]
+    for other, slope, more in parts[1:]:
+        normal, gradient, loss = normal + other, gradient + slope, loss + more
+    return h, normal + normal.tril(-1).T, gradient, loss
+
+
+# -- threads --------------------------------------------------------------------------------------
+
+# Operations from which a second thread pays: about two milliseconds of work.
+WORTH_A_THREAD = 4_000_000
+
+
+def _in_parallel(run: Callable[[slice], T], n: int, work: int) -> list[T]:
+    """`run` on parts of n rows of `work` operations each, as many as torch has threads."""
+    count = min(torch.get_num_threads(), max(1, n * work // WORTH_A_THREAD))
+    if count == 1:
+        return [run(slice(0, n))]
+    ends = [n * part // count for part in range(count + 1)]
+    with ThreadPoolExecutor(count) as pool:
+        return list(pool.map(run, map(slice, ends[:-1], ends[1:])))
+
+
+def _n(rows: slice) -> int:
+    return rows.stop - rows.start
+
+
+def _places(rows: slice, *tensors: Tensor | None) -> list[int | None]:
+    """Where these rows of contiguous tensors begin."""
+    return [
+        None if t is None else t.data_ptr() + rows.start * t.stride(0) * t.element_size()
+        for t in tensors
+    ]
 
 
 # -- calls ----------------------------------------------------------------------------------------
@@ -173,6 +243,12 @@ class _Network:
         integers = ctypes.c_int64 * count
         self._rows = integers(*network.n_sum), integers(*network.n_product)
         self.struct = NetworkStruct(count, network.arity, self._layers, *self._rows)
+        self.n_last = network.n_sum[-1] + network.n_product[-1]
+        self.n_edges = sum(e.is_numeric.numel() for e in network.layers)
+        self.n_free = sum(
+            int(e.is_numeric.sum()) * (e.coef.shape[2] + (e.shape.base != "zero"))
+            for e in network.layers
+        )
 
 
 def _zero_gradient(edges: NumericEdges) -> LayerGradient:

@@ -168,6 +168,15 @@ def normal_equations(
     network: Network, objective: Objective, X: Tensor, y: Tensor, weight: Tensor | None = None
 ) -> DataModel:
     """J'WJ / n, J'Wr / n and the loss, in units of the output scale."""
+    numeric, inside = network.numeric_network, network.scale_inputs(X)
+    if numeric is not None and kernels.supports_network(inside, numeric):
+        target = (y - network.output_shift) / network.output_scale
+        delta = objective.delta if objective.name == "huber" else 0.0
+        nodes, normal, gradient, loss = kernels.network_normal(
+            numeric, inside, target, weight, delta
+        )
+        n = y.numel()
+        return DataModel(QuadraticModel(normal / n, gradient / n, loss / n), nodes)
     normal = gradient = None
     loss = 0.0
     outputs = []

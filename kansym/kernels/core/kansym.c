@@ -24,6 +24,8 @@
 #define MAX_K 7
 #define NARROW_BLOCK 64 /* rows worked on at once: what they need stays in the first caches */
 #define WIDE_BLOCK 128
+#define PRODUCT_ROWS (VECTOR_BYTES == 64 ? 8 : 4) /* of the tiles of J'J that stay in registers */
+#define PRODUCT_VECTORS (VECTOR_BYTES == 16 ? 2 : 3)
 #define SLAB_BYTES 24576 /* weights worked on at once in a wide layer */
 #define LINEAR_SEARCH 32 /* intervals up to which counting breaks, in vectors, is faster */
 #define VECTORS_IN_REGISTERS (VECTOR_BYTES == 64 ? 4 : 2) /* times k + 2 rows of weights */

@@ -68,6 +68,12 @@ typedef struct {
   int kansym_network_loss_##S(const kansym_network *, int64_t n, const REAL *x,                   \
                               const REAL *target, const REAL *weight, double *loss,               \
                               const kansym_gradient *);                                           \
+  /* h[n][out] and, added to what is there, the lower triangle of J'WJ[p][p], J'Wr[p] and the loss, \
+     sums over rows and outputs, with r = h - target, weight[n] unless NULL, and the weights that   \
+     make least squares of Huber's loss when delta > 0. */                                        \
+  int kansym_network_normal_##S(const kansym_network *, int64_t n, int64_t p, const REAL *x,      \
+                                const REAL *target, const REAL *weight, double delta, REAL *h,    \
+                                REAL *normal, REAL *gradient, double *loss);                      \
   /* h[n][out], and J[n][out][p] = d h / d theta with theta = for each layer the coefficients of  \
      its numeric edges and then, unless the base is NONE, their base weights. */                 \
   int kansym_network_jacobian_##S(const kansym_network *, int64_t n, int64_t p, const REAL *x,    \
