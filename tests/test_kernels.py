@@ -617,6 +617,47 @@ def test_transforms_of_x_run_in_torch(name, generator):
     assert_close(slopes, expected)
 
 
+@pytest.mark.usefixtures("native_is_refused")
+@pytest.mark.parametrize("name", ["forward", "edge_values", "edge_slopes"])
+def test_transforms_of_the_weights_run_in_torch(name, generator):
+    edges = make_edges(generator)
+    x = make_points(generator, edges, 4)
+
+    def of_weights(module):
+        return lambda c, w: getattr(module, name)(x, edges._replace(coef=c, base_weight=w))
+
+    weights = edges.coef, edges.base_weight
+    found = torch.func.jacrev(of_weights(kernels), (0, 1))(*weights)
+    expected = torch.autograd.functional.jacobian(of_weights(reference), weights)
+    for one, other in zip(found, expected, strict=True):
+        assert_close(one, other)
+
+
+@pytest.mark.usefixtures("native_is_refused")
+@pytest.mark.parametrize("place", ["knots", "coef", "base_weight"])
+@pytest.mark.parametrize("kind", [torch.float32, "meta"], ids=str)
+def test_weights_of_another_type_or_device_never_reach_c(kind, place, generator):
+    edges = make_edges(generator)
+    x = make_points(generator, edges, 4)
+    if place == "knots":
+        edges = edges._replace(shape=edges.shape._replace(knots=edges.shape.knots.to(kind)))
+    else:
+        edges = edges._replace(**{place: getattr(edges, place).to(kind)})
+    network = kernels.NumericNetwork([edges], [2], [0], 2)
+    assert not kernels.supports_network(x, network)
+    assert kernels._for(x, *edges[:3]) is reference
+
+
+@pytest.mark.usefixtures("native_is_refused")
+def test_a_wrong_number_of_columns_is_refused_as_ever(generator):
+    edges = make_edges(generator)
+    x = torch.zeros(4, 2, dtype=torch.float64)
+    for name in ("forward", "edge_values", "edge_slopes"):
+        with pytest.raises(IndexError):
+            getattr(kernels, name)(x, edges)
+    assert not kernels.supports_network(x, kernels.NumericNetwork([edges], [2], [0], 2))
+
+
 def run_python(code, **environment):
     """What the code prints, in a process of its own."""
     done = subprocess.run(

@@ -47,18 +47,18 @@ def slopes(x: Float[Tensor, "batch in"], shape: EdgeShape) -> Float[Tensor, "in 
 
 def forward(x: Float[Tensor, "batch in"], edges: NumericEdges) -> Float[Tensor, "batch out"]:
     """The sum of the numeric edges into each output. Differentiable in x and the weights."""
-    return _for(x, edges.shape).forward(x, edges)
+    return _for(x, *edges[:3]).forward(x, edges)
 
 
 def edge_values(x: Float[Tensor, "batch in"], edges: NumericEdges) -> Float[Tensor, "batch out in"]:
     """phi(x) of every edge, 0 where it is not numeric. Differentiable in x and the weights."""
-    return _for(x, edges.shape).edge_values(x, edges)
+    return _for(x, *edges[:3]).edge_values(x, edges)
 
 
 def edge_slopes(x: Float[Tensor, "batch in"], edges: NumericEdges) -> Float[Tensor, "batch out in"]:
     """d phi / dx of every edge. Differentiable in x and the weights."""
-    return _for(x, edges.shape).edge_slopes(x, edges)
+    return _for(x, *edges[:3]).edge_slopes(x, edges)
 
 
-def _for(x: Tensor, shape: EdgeShape) -> ModuleType:
-    return native if native.supports(x, shape) else reference
+def _for(x: Tensor, shape: EdgeShape, *weights: Tensor) -> ModuleType:
+    return native if native.supports(x, shape, *weights) else reference

@@ -25,24 +25,40 @@ OUTSIDE = {"linear": 0, "clamp": 1, "base": 2, "reflect": 3, "periodic": 4}
 SUFFIX = {torch.float64: "f64", torch.float32: "f32"}
 
 
-def supports(x: Tensor, shape: EdgeShape) -> bool:
-    """Whether the native kernels are there and can run this."""
+def supports(x: Tensor, shape: EdgeShape, *weights: Tensor) -> bool:
+    """Whether the native kernels are there and can run this.
+
+    They work on addresses: what PyTorch would convert, or refuse with a message, is left to it.
+    """
     return (
         load().library is not None
-        and x.is_cpu
         and x.dtype in SUFFIX
+        and x.ndim == 2
+        and x.shape[1] == len(shape.knots)
+        and all(_is_plain(tensor, x.dtype) for tensor in (x, shape.knots, *weights))
         and shape.k <= MAX_DEGREE
         and shape.base in BASES
         and shape.outside in OUTSIDE
-        and not torch._C._functorch.is_functorch_wrapped_tensor(x)
         and not torch.compiler.is_compiling()
+    )
+
+
+def _is_plain(tensor: Tensor, dtype: torch.dtype) -> bool:
+    return (
+        tensor.is_cpu
+        and tensor.dtype == dtype
+        and not torch._C._functorch.is_functorch_wrapped_tensor(tensor)
     )
 
 
 def supports_network(x: Tensor, network: NumericNetwork) -> bool:
     """Whether a whole network can be run; all its layers must have the same degree."""
     degree = network.layers[0].shape.k
-    return all(supports(x, edges.shape) and edges.shape.k == degree for edges in network.layers)
+    return supports(x, network.layers[0].shape) and all(
+        edges.shape.k == degree
+        and supports(x.new_empty(0, len(edges.shape.knots)), edges.shape, *edges[1:3])
+        for edges in network.layers
+    )
 
 
 def features(x: Float[Tensor, "batch in"], shape: EdgeShape) -> Float[Tensor, "in features batch"]:
