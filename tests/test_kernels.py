@@ -212,6 +212,10 @@ def test_masks_may_turn_everything_off(n_out, generator):
     for name in ("forward", "edge_values"):
         gradients = value_and_gradients(getattr(native, name), x, edges, generator)[1:]
         assert not any(gradient.any() for gradient in gradients)
+        z = x.clone().requires_grad_()
+        y = getattr(native, name)(z, edges).sum() + (0 * z).sum()
+        (by_x,) = torch.autograd.grad(y, z, create_graph=True)
+        assert not by_x.any()
 
 
 WIDTHS = {

@@ -257,6 +257,8 @@ class _LayerFunction(torch.autograd.Function):
         if torch.is_grad_enabled():
             inputs = [t for t in (x, coef, base_weight) if t.requires_grad]
             y = cls.reference(x, edges)
+            if not y.requires_grad:  # no edge is numeric
+                return None, None, None, None
             found = iter(
                 torch.autograd.grad(y, inputs, gradient, create_graph=True, materialize_grads=True)
             )
