@@ -3,6 +3,7 @@
 import ctypes
 import math
 import os
+import shutil
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -746,6 +747,25 @@ def test_a_library_of_another_version_is_not_used(tmp_path):
     name, reason = load_from(tmp_path)
     assert name == "torch"
     assert "made by another version of kansym" in reason
+
+
+@needs_compiler
+@pytest.mark.skipif(kernels.load().level == 0, reason="this CPU has one level")
+def test_one_level_of_another_version_is_not_used(tmp_path):
+    level = kernels.load().level
+    shutil.copy(build.TARGET / build.library_name(0), tmp_path)
+    code = f"int kansym_abi(void) {{ return {library.ABI + 1}; }}"
+    compile_c(tmp_path / build.library_name(level), code)
+    name, reason = load_from(tmp_path)
+    assert name == "torch"
+    assert f"{build.library_name(level)} was made by another version of kansym" in reason
+
+
+def test_the_name_is_that_of_the_level_in_use(tmp_path):
+    shutil.copy(build.TARGET / build.library_name(0), tmp_path)
+    name, reason = load_from(tmp_path)
+    assert name == "native (baseline)"
+    assert reason == f"loaded {tmp_path / build.library_name(0)}"
 
 
 def test_the_number_of_the_interface_is_that_of_the_header():
