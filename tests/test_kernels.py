@@ -514,6 +514,35 @@ def test_no_rows_are_fine(n_out, generator):
     assert jacobian.shape[:2] == (0, n_out)
 
 
+@pytest.mark.parametrize("n_out", [2, 5, 20])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_what_a_call_left_in_memory_reaches_no_other(dtype, n_out, generator):
+    """The memory of a call is the next one's: fill it with NaN, and see none come out."""
+    wide = make_edges(generator, 30, 300, 40, share=1)
+    left = torch.full((200, 30), torch.nan, dtype=torch.float64)
+    edges = make_edges(generator, 3, n_out, dtype=dtype)
+    last = make_edges(generator, n_out, n_out, dtype=dtype)
+    network = kernels.NumericNetwork([edges, last], [n_out, n_out], [0, 0], 2)
+    x, target = make_points(generator, edges, 70), torch.zeros(70, n_out, dtype=dtype)
+
+    def run(weights):
+        results = []
+        for call in (
+            lambda: [torch.tensor(kernels.network_loss(network, x, target)[0])],
+            lambda: [t for g in kernels.network_loss(network, x, target)[1] for t in g],
+            lambda: kernels.network_jacobian(network, x),
+            lambda: value_and_gradients(kernels.forward, x, edges, same_seed()),
+            lambda: value_and_gradients(kernels.edge_values, x, edges, same_seed()),
+            lambda: [kernels.features(x, edges.shape), kernels.slopes(x, edges.shape)],
+        ):
+            kernels.forward(left, weights)
+            results += call()
+        return results
+
+    nan = wide._replace(coef=wide.coef * torch.nan, base_weight=wide.base_weight * torch.nan)
+    assert_equal(run(nan), run(wide))
+
+
 def make_jobs(generator):
     """Calls of very different sizes: the memory of one is used again by the next."""
     jobs = []
@@ -661,6 +690,25 @@ def test_a_wrong_number_of_columns_is_refused_as_ever(generator):
         with pytest.raises(IndexError):
             getattr(kernels, name)(x, edges)
     assert not kernels.supports_network(x, kernels.NumericNetwork([edges], [2], [0], 2))
+
+
+ZEROS = torch.zeros(4, 2, dtype=torch.float64)
+
+
+@pytest.mark.parametrize(
+    ("target", "weight", "message"),
+    [
+        (ZEROS[:1], None, r"target must be of shape \(4, 2\) and torch.float64 .*\(1, 2\)"),
+        (ZEROS[:, :1], None, r"target must be of shape \(4, 2\).* got \(4, 1\)"),
+        (ZEROS.float(), None, r"target .* and torch.float32 on cpu"),
+        (ZEROS, ZEROS[1:, 0], r"weight must be of shape \(4,\) .* got \(3,\)"),
+        (ZEROS, ZEROS[:, 0].float(), r"weight .* torch.float32 on cpu"),
+    ],
+)
+def test_a_network_loss_reads_nothing_but_what_fits(target, weight, message, generator):
+    network = kernels.NumericNetwork([make_edges(generator)], [2], [0], 2)
+    with pytest.raises(ValueError, match=message):
+        kernels.network_loss(network, torch.zeros(4, 3, dtype=torch.float64), target, weight)
 
 
 def run_python(code, **environment):

@@ -93,6 +93,9 @@ def network_loss(
     weight: Float[Tensor, " batch"] | None = None,
 ) -> tuple[float, list[LayerGradient]]:
     """Sum of weight (h - target)^2, h the last nodes, and its gradient by every layer."""
+    _check_like(x, "target", target, (len(x), network.n_sum[-1] + network.n_product[-1]))
+    if weight is not None:
+        _check_like(x, "weight", weight, (len(x),))
     x, target = x.contiguous(), target.contiguous()
     weight = None if weight is None else weight.contiguous()
     gradients = [_zero_gradient(edges) for edges in network.layers]
@@ -123,6 +126,15 @@ def network_jacobian(
         jacobian.data_ptr(),
     )  # fmt: skip
     return h, jacobian
+
+
+def _check_like(x: Tensor, name: str, tensor: Tensor, shape: tuple[int, ...]) -> None:
+    """C would read on behind the end of an array that is too short."""
+    if tensor.shape != shape or tensor.dtype != x.dtype or not tensor.is_cpu:
+        raise ValueError(
+            f"{name} must be of shape {shape} and {x.dtype} on the CPU, got"
+            f" {tuple(tensor.shape)} and {tensor.dtype} on {tensor.device}"
+        )
 
 
 # -- calls ----------------------------------------------------------------------------------------
