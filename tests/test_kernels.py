@@ -518,8 +518,8 @@ def test_no_rows_are_fine(n_out, generator):
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_what_a_call_left_in_memory_reaches_no_other(dtype, n_out, generator):
     """The memory of a call is the next one's: fill it with NaN, and see none come out."""
-    wide = make_edges(generator, 30, 300, 40, share=1)
-    left = torch.full((200, 30), torch.nan, dtype=torch.float64)
+    wide = make_edges(generator, 1, 100_000, 1, share=1)  # next to nothing but weights
+    left = torch.full((1, 1), torch.nan, dtype=torch.float64)
     edges = make_edges(generator, 3, n_out, dtype=dtype)
     last = make_edges(generator, n_out, n_out, dtype=dtype)
     network = kernels.NumericNetwork([edges, last], [n_out, n_out], [0, 0], 2)
@@ -837,6 +837,7 @@ def test_build_makes_every_level_and_nothing_else(tmp_path):
         ("/nowhere/cc", r"/nowhere/cc cannot be run: .*No such file"),
         ("no-such-compiler -O2", r"no-such-compiler cannot be run: .*No such file"),
         ("sh -c 'echo it is broken >&2; exit 3'", r"(?s)failed:\nit is broken"),
+        ("cc 'not closed", r"CC cannot be read: No closing quotation"),
     ],
 )
 def test_a_compiler_that_fails_is_quoted_and_leaves_nothing(
@@ -849,6 +850,19 @@ def test_a_compiler_that_fails_is_quoted_and_leaves_nothing(
         build.build(tmp_path)
     assert list(tmp_path.iterdir()) == [old]
     assert old.read_text() == "of before"
+
+
+@needs_compiler
+def test_an_empty_name_is_no_name(monkeypatch):
+    monkeypatch.setenv("CC", " ")
+    assert build.find_compiler() not in (None, [])
+
+
+@needs_compiler
+def test_a_folder_that_cannot_be_written_is_said(tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(RuntimeError, match=r"cannot write to .*file"):
+        build.build(tmp_path / "file")
 
 
 def test_no_compiler_is_said(tmp_path, monkeypatch):
