@@ -66,23 +66,24 @@ def variances(
     cov: Float[Tensor, "in features features"], edges: NumericEdges
 ) -> Float[Tensor, "out in"]:
     """w' C w of every numeric edge with C = `cov`, 0 for others. Differentiable in all three."""
-    return _for(edges.coef, edges.shape).variances(cov, edges)
+    is_native = cov.is_cpu and native.supports_edges(edges.coef.dtype, edges)
+    return (native if is_native else reference).variances(cov, edges)
 
 
 def forward(x: Float[Tensor, "batch in"], edges: NumericEdges) -> Float[Tensor, "batch out"]:
     """The sum of the numeric edges into each output. Differentiable in x and the weights."""
-    return _for(x, edges.shape).forward(x, edges)
+    return _for(x, *edges[:3]).forward(x, edges)
 
 
 def edge_values(x: Float[Tensor, "batch in"], edges: NumericEdges) -> Float[Tensor, "batch out in"]:
     """phi(x) of every edge, 0 where it is not numeric. Differentiable in x and the weights."""
-    return _for(x, edges.shape).edge_values(x, edges)
+    return _for(x, *edges[:3]).edge_values(x, edges)
 
 
 def edge_slopes(x: Float[Tensor, "batch in"], edges: NumericEdges) -> Float[Tensor, "batch out in"]:
     """d phi / dx of every edge. Differentiable in x and the weights."""
-    return _for(x, edges.shape).edge_slopes(x, edges)
+    return _for(x, *edges[:3]).edge_slopes(x, edges)
 
 
-def _for(x: Tensor, shape: EdgeShape) -> ModuleType:
-    return native if native.supports(x, shape) else reference
+def _for(x: Tensor, shape: EdgeShape, *weights: Tensor) -> ModuleType:
+    return native if native.supports(x, shape, *weights) else reference

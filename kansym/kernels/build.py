@@ -42,8 +42,11 @@ def library_name(level: int) -> str:
 
 def find_compiler() -> list[str] | None:
     """The command in CC, else the first of cc, gcc and clang on the path."""
-    if os.environ.get("CC"):
-        return shlex.split(os.environ["CC"])
+    try:
+        if wanted := shlex.split(os.environ.get("CC", "")):
+            return wanted
+    except ValueError as error:
+        raise RuntimeError(f"CC cannot be read: {error}") from error
     found = next((path for name in ("cc", "gcc", "clang") if (path := shutil.which(name))), None)
     return [found] if found else None
 
@@ -61,21 +64,25 @@ def build(target: Path = TARGET) -> list[Path]:
     compiler = find_compiler()
     if sys.platform == "win32" or compiler is None:
         raise RuntimeError("no C compiler found (set CC, or install gcc or clang)")
-    target.mkdir(parents=True, exist_ok=True)
-    libraries = []
-    for level in levels():
-        library = target / library_name(level)
-        # Compiled elsewhere and moved into place: a library in use is never half written.
-        with tempfile.TemporaryDirectory(dir=target) as folder:
-            made = Path(folder) / library.name
-            command = [*compiler, *FLAGS, *LEVELS[level].split(), "-o", str(made)]
-            command += [str(SOURCES / "kansym.c"), "-lm"]
-            try:
-                done = subprocess.run(command, capture_output=True, text=True, check=False)
-            except OSError as error:
-                raise RuntimeError(f"{compiler[0]} cannot be run: {error}") from error
-            if done.returncode:
-                raise RuntimeError(f"{shlex.join(command)} failed:\n{done.stderr.strip()}")
-            os.replace(made, library)
-        libraries.append(library)
-    return libraries
+    try:
+        target.mkdir(parents=True, exist_ok=True)
+        return [_compile(compiler, level, target) for level in levels()]
+    except OSError as error:
+        raise RuntimeError(f"cannot write to {target}: {error}") from error
+
+
+def _compile(compiler: list[str], level: int, target: Path) -> Path:
+    library = target / library_name(level)
+    # Compiled elsewhere and moved into place: a library in use is never half written.
+    with tempfile.TemporaryDirectory(dir=target) as folder:
+        made = Path(folder) / library.name
+        command = [*compiler, *FLAGS, *LEVELS[level].split(), "-o", str(made)]
+        command += [str(SOURCES / "kansym.c"), "-lm"]
+        try:
+            done = subprocess.run(command, capture_output=True, text=True, check=False)
+        except OSError as error:
+            raise RuntimeError(f"{compiler[0]} cannot be run: {error}") from error
+        if done.returncode:
+            raise RuntimeError(f"{shlex.join(command)} failed:\n{done.stderr.strip()}")
+        os.replace(made, library)
+    return library

@@ -10,6 +10,7 @@ import os
 from ctypes import POINTER, c_double, c_int, c_int64, c_void_p
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 
 from kansym.kernels import build
 
@@ -87,27 +88,31 @@ def load() -> Kernels:
         raise ValueError(f"{VARIABLE} must be 'auto' or 'torch', got {wanted!r}")
     if wanted == "torch":
         return Kernels(None, None, f"{VARIABLE}=torch")
-    baseline = build.TARGET / build.library_name(0)
+    baseline = _path(0)
     if not baseline.exists():
         return Kernels(
             None, None, "not compiled; python -m kansym.kernels does it, given a C compiler"
         )
     try:
-        found = ctypes.CDLL(str(baseline))
-        if found.kansym_abi() != ABI:
-            raise OSError("made by another version of kansym")
-        level = int(found.kansym_cpu_level())
-        levels = [n for n in build.levels() if n <= level]
-        path = next(
-            path
-            for n in reversed(levels)
-            if (path := build.TARGET / build.library_name(n)).exists()
-        )
-        return Kernels(_declared(ctypes.CDLL(str(path))), level, f"loaded {path}")
+        possible = int(_opened(baseline).kansym_cpu_level())
+        level = max(n for n in build.levels() if n <= possible and _path(n).exists())
+        path = _path(level)
+        return Kernels(_declared(_opened(path)), level, f"loaded {path}")
     except (OSError, AttributeError) as error:  # made for another system, or by another version
         return Kernels(
             None, None, f"cannot be loaded ({error}); python -m kansym.kernels makes them anew"
         )
+
+
+def _path(level: int) -> Path:
+    return build.TARGET / build.library_name(level)
+
+
+def _opened(path: Path) -> ctypes.CDLL:
+    found = ctypes.CDLL(str(path))
+    if found.kansym_abi() != ABI:
+        raise OSError(f"{path} was made by another version of kansym")
+    return found
 
 
 def _declared(library: ctypes.CDLL) -> ctypes.CDLL:

@@ -27,24 +27,44 @@ OUTSIDE = {"linear": 0, "clamp": 1, "base": 2, "reflect": 3, "periodic": 4}
 SUFFIX = {torch.float64: "f64", torch.float32: "f32"}
 
 
-def supports(x: Tensor, shape: EdgeShape) -> bool:
-    """Whether the native kernels are there and can run this."""
+def supports(x: Tensor, shape: EdgeShape, *weights: Tensor) -> bool:
+    """Whether the native kernels are there and can run this.
+
+    They work on addresses: what PyTorch would convert, or refuse with a message, is left to it.
+    """
     return (
         load().library is not None
-        and x.is_cpu
         and x.dtype in SUFFIX
+        and x.ndim == 2
+        and x.shape[1] == len(shape.knots)
+        and all(_is_plain(tensor, x.dtype) for tensor in (x, shape.knots, *weights))
         and shape.k <= MAX_DEGREE
         and shape.base in BASES
         and shape.outside in OUTSIDE
-        and not torch._C._functorch.is_functorch_wrapped_tensor(x)  # pyright: ignore[reportAttributeAccessIssue]
         and not torch.compiler.is_compiling()
+    )
+
+
+def _is_plain(tensor: Tensor, dtype: torch.dtype) -> bool:
+    return (
+        tensor.is_cpu
+        and tensor.dtype == dtype
+        and not torch._C._functorch.is_functorch_wrapped_tensor(tensor)  # pyright: ignore[reportAttributeAccessIssue]
     )
 
 
 def supports_network(x: Tensor, network: NumericNetwork) -> bool:
     """Whether a whole network can be run; all its layers must have the same degree."""
     degree = network.layers[0].shape.k
-    return all(supports(x, edges.shape) and edges.shape.k == degree for edges in network.layers)
+    return supports(x, network.layers[0].shape) and all(
+        edges.shape.k == degree and supports_edges(x.dtype, edges) for edges in network.layers
+    )
+
+
+def supports_edges(dtype: torch.dtype, edges: NumericEdges) -> bool:
+    """Whether inputs of this dtype could be run."""
+    inputs = torch.empty(0, len(edges.shape.knots), dtype=dtype)
+    return supports(inputs, edges.shape, edges.coef, edges.base_weight)
 
 
 def features(x: Float[Tensor, "batch in"], shape: EdgeShape) -> Float[Tensor, "in features batch"]:
@@ -109,6 +129,7 @@ def network_loss(
     weight: Float[Tensor, " batch"] | None = None,
 ) -> tuple[float, list[LayerGradient]]:
     """Sum of weight (h - target)^2, h the last nodes, and its gradient by every layer."""
+    _check_fit(network, x, target, weight)
     x, target = x.contiguous(), target.contiguous()
     weight = None if weight is None else weight.contiguous()
     held = _Network(network)
@@ -158,6 +179,7 @@ def network_normal(
 
     W: `weight` of the rows, and for delta > 0 what makes least squares of Huber's loss.
     """
+    _check_fit(network, x, target, weight)
     x, target, held = x.contiguous(), target.contiguous(), _Network(network)
     weight = None if weight is None else weight.contiguous()
     h, n_free = x.new_empty(len(x), held.n_last), held.n_free
@@ -204,6 +226,21 @@ def _places(rows: slice, *tensors: Tensor | None) -> list[int | None]:
         None if t is None else t.data_ptr() + rows.start * t.stride(0) * t.element_size()
         for t in tensors
     ]
+
+
+def _check_fit(network: NumericNetwork, x: Tensor, target: Tensor, weight: Tensor | None) -> None:
+    _check_like(x, "target", target, (len(x), network.n_sum[-1] + network.n_product[-1]))
+    if weight is not None:
+        _check_like(x, "weight", weight, (len(x),))
+
+
+def _check_like(x: Tensor, name: str, tensor: Tensor, shape: tuple[int, ...]) -> None:
+    """C would read on behind the end of an array that is too short."""
+    if tensor.shape != shape or tensor.dtype != x.dtype or not tensor.is_cpu:
+        raise ValueError(
+            f"{name} must be of shape {shape} and {x.dtype} on the CPU, got"
+            f" {tuple(tensor.shape)} and {tensor.dtype} on {tensor.device}"
+        )
 
 
 # -- calls ----------------------------------------------------------------------------------------
@@ -423,6 +460,8 @@ class _LayerFunction(torch.autograd.Function):
         if torch.is_grad_enabled():
             inputs = [t for t in (x, coef, base_weight) if t.requires_grad]
             y = cls.reference(x, edges)
+            if not y.requires_grad:  # no edge is numeric
+                return None, None, None, None
             found = iter(
                 torch.autograd.grad(y, inputs, gradient, create_graph=True, materialize_grads=True)
             )

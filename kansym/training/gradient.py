@@ -43,8 +43,9 @@ def _by_kernel(
     numeric, inside = network.numeric_network, network.scale_inputs(X)
     if numeric is None or not kernels.supports_network(inside, numeric):
         return None
-    target = (y - network.output_shift) / network.output_scale
-    share = X.new_full((len(X),), 1 / y.numel()) if weight is None else weight / y.numel()
+    target = ((y - network.output_shift) / network.output_scale).to(inside)
+    share = inside.new_full((len(X),), 1 / target.numel())
+    share = share if weight is None else weight.to(inside) * share
     total, gradients = kernels.network_loss(numeric, inside, target, share)
     for layer, gradient in zip(network.kan_layers, gradients, strict=True):
         layer.coef.grad, layer.base_weight.grad = gradient

@@ -170,7 +170,8 @@ def normal_equations(
     """J'WJ / n, J'Wr / n and the loss, in units of the output scale."""
     numeric, inside = network.numeric_network, network.scale_inputs(X)
     if numeric is not None and kernels.supports_network(inside, numeric):
-        target = (y - network.output_shift) / network.output_scale
+        target = ((y - network.output_shift) / network.output_scale).to(inside)
+        weight = None if weight is None else weight.to(inside)
         delta = objective.delta if objective.name == "huber" else 0.0
         nodes, normal, gradient, loss = kernels.network_normal(
             numeric, inside, target, weight, delta
