@@ -176,14 +176,16 @@ def start(name: str, case: Case) -> Worker:
 def second_order_actions(case: Case) -> Actions:
     """What a step of Levenberg-Marquardt is made of."""
     from kansym import jacobian
-    from kansym.training import lm
+    from kansym.training.least_squares import LeastSquares
+    from kansym.training.objective import Objective, Penalty
 
     X, y, dtype = problem(case)
     model = peers.kansym_model(case.width, case.grid, case.k, dtype)
+    rows = LeastSquares(model, Objective("mse", Penalty()), X, y)
     return {
         "step": actions_of(AUTOGRAD, case)["step"],
         "per-sample Jacobian": lambda: jacobian.jacobian(model, X),
-        "normal equations": lambda: lm.normal_equations(model, X, y),
+        "normal equations": rows.normal_equations,
     }
 
 

@@ -180,7 +180,7 @@ def fit_coefficients(
         solution = torch.linalg.pinv(design) @ target
     else:
         solution = torch.linalg.lstsq(design, target, driver="gelsd").solution
-    return solution.permute(2, 0, 1).to(y.dtype)
+    return solution.permute(2, 0, 1).to(y.dtype).contiguous()
 
 
 def sites(knots: Float[Tensor, "in knots"], k: int, per_interval: int) -> Float[Tensor, "sites in"]:

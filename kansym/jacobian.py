@@ -10,7 +10,7 @@ Free are the coefficients of numeric edges and the affine constants of symbolic 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -54,7 +54,12 @@ class FreeParameters:
     def pick(self, tensors: Iterable[Tensor]) -> Float[Tensor, " p"]:
         """The free entries of one tensor for each layer and parameter, in that order."""
         pairs = zip(tensors, self._places, strict=True)
-        return torch.cat([tensor[places] for tensor, places in pairs])
+        return torch.cat(
+            [
+                tensor.detach().reshape(-1) if len(places[0]) == tensor.numel() else tensor[places]
+                for tensor, places in pairs
+            ]
+        )
 
     @torch.no_grad()
     def get(self) -> Float[Tensor, " p"]:
@@ -64,6 +69,13 @@ class FreeParameters:
         """What `.grad` of the parameters holds; 0 where it holds nothing."""
         tensors = self._parameters
         return self.pick(torch.zeros_like(t) if t.grad is None else t.grad for t in tensors)
+
+    def of_layers(self, gradients: Sequence[kernels.LayerGradient]) -> Float[Tensor, " p"]:
+        """Gradients by the weights of every layer, for a network without symbolic edges."""
+        tensors = []
+        for l, (coef, base_weight) in enumerate(gradients):
+            tensors += [coef, base_weight, self._parameters[3 * l + 2]]
+        return self.pick(tensors)
 
     @torch.no_grad()
     def set(self, theta: Float[Tensor, " p"]) -> None:
@@ -112,9 +124,9 @@ def node_jacobian(
 ) -> tuple[Float[Tensor, "batch out"], Float[Tensor, "batch out p"]]:
     """The same in units of the output scale: the last nodes and their derivatives."""
     inside = network.scale_inputs(x)
-    numeric = network.numeric_network
-    if numeric is not None and kernels.supports_network(inside, numeric):
-        return kernels.network_jacobian(numeric, inside)
+    native = network.native_network(inside)
+    if native is not None:
+        return native.jacobian(inside)
     inputs, subnodes = [inside], []
     for l, layer in enumerate(network.kan_layers):
         subnodes.append(layer(inputs[-1]))

@@ -205,7 +205,7 @@ class KANLayer(nn.Module):
         new.register_buffer("mask", self.mask[outputs][:, inputs].clone())
         for name in ("coef", "base_weight", "affine"):
             old = getattr(self, name).detach()
-            setattr(new, name, nn.Parameter(old[outputs][:, inputs].clone()))
+            setattr(new, name, nn.Parameter(old[outputs][:, inputs].contiguous()))
         return new
 
     def get_extra_state(self) -> dict[str, Any]:

@@ -146,10 +146,9 @@ class Network(nn.Module):
     def nodes(self, x: Float[Tensor, "batch in"]) -> Float[Tensor, "batch out"]:
         """The last nodes: the outputs in units of the output scale."""
         h = self.scale_inputs(x)
-        if not torch.is_grad_enabled():
-            numeric = self.numeric_network
-            if numeric is not None and kernels.supports_network(h, numeric):
-                return kernels.network_forward(numeric, h)
+        native = None if torch.is_grad_enabled() else self.native_network(h)
+        if native is not None:
+            return native.nodes(h)
         return self._rows_from(h)[-1]
 
     def rows(self, x: Float[Tensor, "batch in"]) -> list[Float[Tensor, "batch nodes"]]:
@@ -164,8 +163,8 @@ class Network(nn.Module):
 
     @property
     def numeric_network(self) -> kernels.NumericNetwork | None:
-        """The network between scaled inputs and scaled outputs, as the kernels take it; None when
-        an edge is symbolic."""
+        """What lies between scaled inputs and the last nodes, as the kernels take it; None when an
+        edge is symbolic."""
         if any(layer.symbolic for layer in self.kan_layers):
             return None
         return kernels.NumericNetwork(
@@ -174,6 +173,13 @@ class Network(nn.Module):
             [nodes.n_product for nodes in self.width[1:]],
             self.mult_arity,
         )
+
+    def native_network(self, h: Float[Tensor, "batch in"]) -> kernels.NativeNetwork | None:
+        """The same made ready for scaled inputs h; None when the kernels cannot run it."""
+        numeric = self.numeric_network
+        if numeric is None or not kernels.supports_network(h, numeric):
+            return None
+        return kernels.NativeNetwork(numeric)
 
     def trace(self, x: Float[Tensor, "batch in"]) -> Trace:
         """The activations for x; nothing is stored on the model."""

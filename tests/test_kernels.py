@@ -259,14 +259,14 @@ def test_networks_equal_autograd(case, generator):
     x = 2 * torch.randn(n, made.n_in, generator=generator, dtype=dtype)
     target = torch.randn(n, made.n_out, generator=generator, dtype=dtype)
     for weight in (None, torch.rand(n, generator=generator, dtype=dtype)):
-        loss, gradients = kernels.network_loss(network, x, target, weight)
+        loss, gradients = kernels.NativeNetwork(network).loss(x, target, weight)
         expected, h, by_weights = loss_by_autograd(network, x, target, weight)
         # In deep networks rounding of one layer is steepened by the next.
         tolerance = 100 * TOLERANCE[dtype]
         assert loss == pytest.approx(float(expected), rel=tolerance)
         for one, other in zip([t for g in gradients for t in g], by_weights, strict=True):
             assert_close(one, other, tolerance)
-    assert_close(kernels.network_jacobian(network, x)[0], h, tolerance)
+    assert_close(kernels.NativeNetwork(network).jacobian(x)[0], h, tolerance)
 
 
 @pytest.mark.parametrize("name", WIDTHS)
@@ -289,7 +289,7 @@ def test_layers_of_a_network_may_differ_in_grid_base_and_rule(generator):
     network = network._replace(layers=[first, network.layers[1]])
     x = torch.randn(70, 2, generator=generator, dtype=torch.float64)
     target = torch.zeros(70, 1, dtype=torch.float64)
-    loss, gradients = kernels.network_loss(network, x, target)
+    loss, gradients = kernels.NativeNetwork(network).loss(x, target)
     expected, _, by_weights = loss_by_autograd(network, x, target, None)
     assert loss == pytest.approx(float(expected), rel=1e-10)
     for one, other in zip([t for g in gradients for t in g], by_weights, strict=True):
@@ -448,8 +448,8 @@ def test_nothing_that_was_given_changes(n_out, generator):
         kernels.slopes(x, edges.shape)
         network = kernels.NumericNetwork([edges], [n_out], [0], 2)
         target, weight = torch.ones(70, n_out, dtype=x.dtype), torch.ones(70, dtype=x.dtype)
-        kernels.network_loss(network, x, target, weight)
-        kernels.network_jacobian(network, x)
+        kernels.NativeNetwork(network).loss(x, target, weight)
+        kernels.NativeNetwork(network).jacobian(x)
     assert_equal([tensor.detach() for tensor in given], before)
     assert bool((target == 1).all())
     assert bool((weight == 1).all())
@@ -482,8 +482,10 @@ def test_memory_in_any_order_is_fine(n_out, generator):
     network, other = (kernels.NumericNetwork([e], [n_out], [0], 2) for e in (edges, scattered))
     target = torch.randn(n_out, 70, generator=generator, dtype=torch.float64).T
     weight = torch.rand(70, 2, generator=generator, dtype=torch.float64)[:, 0]
-    loss, gradients = kernels.network_loss(network, x, target.contiguous(), weight.contiguous())
-    same, same_gradients = kernels.network_loss(other, strided, target, weight)
+    loss, gradients = kernels.NativeNetwork(network).loss(
+        x, target.contiguous(), weight.contiguous()
+    )
+    same, same_gradients = kernels.NativeNetwork(other).loss(strided, target, weight)
     assert loss == same
     assert_equal(gradients[0], same_gradients[0])
 
@@ -516,10 +518,10 @@ def test_no_rows_are_fine(n_out, generator):
     check_edges(edges, torch.zeros(0, 3, dtype=torch.float64))
     network = kernels.NumericNetwork([edges], [n_out], [0], 2)
     x, target = torch.zeros(0, 3, dtype=torch.float64), torch.zeros(0, n_out, dtype=torch.float64)
-    loss, gradients = kernels.network_loss(network, x, target)
+    loss, gradients = kernels.NativeNetwork(network).loss(x, target)
     assert loss == 0
     assert not any(t.any() for t in gradients[0])
-    h, jacobian = kernels.network_jacobian(network, x)
+    h, jacobian = kernels.NativeNetwork(network).jacobian(x)
     assert h.shape == (0, n_out)
     assert jacobian.shape[:2] == (0, n_out)
 
@@ -538,9 +540,9 @@ def test_what_a_call_left_in_memory_reaches_no_other(dtype, n_out, generator):
     def run(weights):
         results = []
         for call in (
-            lambda: [torch.tensor(kernels.network_loss(network, x, target)[0])],
-            lambda: [t for g in kernels.network_loss(network, x, target)[1] for t in g],
-            lambda: kernels.network_jacobian(network, x),
+            lambda: [torch.tensor(kernels.NativeNetwork(network).loss(x, target)[0])],
+            lambda: [t for g in kernels.NativeNetwork(network).loss(x, target)[1] for t in g],
+            lambda: kernels.NativeNetwork(network).jacobian(x),
             lambda: value_and_gradients(kernels.forward, x, edges, same_seed()),
             lambda: value_and_gradients(kernels.edge_values, x, edges, same_seed()),
             lambda: [kernels.features(x, edges.shape), kernels.slopes(x, edges.shape)],
@@ -573,11 +575,11 @@ def make_jobs(generator):
 
 def run_job(job):
     x, edges, network, target = job
-    loss, gradients = kernels.network_loss(network, x, target)
+    loss, gradients = kernels.NativeNetwork(network).loss(x, target)
     return [
         torch.tensor(loss),
         *gradients[0],
-        *kernels.network_jacobian(network, x),
+        *kernels.NativeNetwork(network).jacobian(x),
         *value_and_gradients(kernels.forward, x, edges, same_seed()),
         *value_and_gradients(kernels.edge_values, x, edges, same_seed()),
         kernels.features(x, edges.shape),
@@ -718,7 +720,7 @@ ZEROS = torch.zeros(4, 2, dtype=torch.float64)
 def test_a_network_loss_reads_nothing_but_what_fits(target, weight, message, generator):
     network = kernels.NumericNetwork([make_edges(generator)], [2], [0], 2)
     with pytest.raises(ValueError, match=message):
-        kernels.network_loss(network, torch.zeros(4, 3, dtype=torch.float64), target, weight)
+        kernels.NativeNetwork(network).loss(torch.zeros(4, 3, dtype=torch.float64), target, weight)
 
 
 def run_python(code, **environment):
@@ -901,3 +903,86 @@ def test_python_m_kansym_kernels_says_what_went_wrong():
     assert not stdout
     expected = "kansym works without its C kernels, only slower. /nowhere/cc cannot be run"
     assert expected in stderr
+
+
+# -- sums over rows ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("k", [1, 3, 5])
+@pytest.mark.parametrize("outside", ["linear", "reflect"])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_moments_and_variances_are_those_of_the_reference(dtype, outside, k, generator):
+    edges = make_edges(generator, 3, 4, 5, k=k, outside=outside, dtype=dtype)
+    x = (1.5 * torch.randn(70, 3, generator=generator, dtype=dtype)).requires_grad_()
+    coef = edges.coef.detach().clone().requires_grad_()
+    base_weight = edges.base_weight.detach().clone().requires_grad_()
+    edges = edges._replace(coef=coef, base_weight=base_weight)
+    found = []
+    for kernel in (native, reference):
+        first, second = kernel.moments(x, edges.shape)
+        assert first.dtype == second.dtype == torch.float64
+        cov = second - first[:, :, None] * first[:, None, :]
+        variances = kernel.variances(cov, edges)
+        slopes = torch.autograd.grad((variances**2).sum(), (x, coef, base_weight))
+        found.append([t.detach() for t in (first, second, variances, *slopes)])
+    for one, other in zip(*found, strict=True):
+        assert_close(one, other, 100 * TOLERANCE[dtype])
+
+
+def test_variances_are_those_of_the_edges(generator):
+    edges = make_edges(generator, 3, 4, 5)
+    x = torch.randn(70, 3, generator=generator, dtype=torch.float64)
+    first, second = kernels.moments(x, edges.shape)
+    variances = kernels.variances(second - first[:, :, None] * first[:, None, :], edges)
+    assert_close(variances, kernels.edge_values(x, edges).var(0, correction=0), 1e-11)
+
+
+@pytest.mark.parametrize("delta", [0.0, 0.3])
+@pytest.mark.parametrize("is_weighted", [False, True])
+@pytest.mark.parametrize("name", WIDTHS)
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_normal_equations_are_products_of_the_jacobian(dtype, name, is_weighted, delta, generator):
+    width, arity = WIDTHS[name]
+    made = make_network(generator, width, arity, dtype=dtype)
+    network = kernels.NativeNetwork(made.numeric_network)
+    x = 2 * torch.randn(131, made.n_in, generator=generator, dtype=dtype)
+    target = torch.randn(131, made.n_out, generator=generator, dtype=dtype)
+    weight = torch.rand(131, generator=generator, dtype=dtype) if is_weighted else None
+    h, normal, gradient, loss = network.normal(x, target, weight, delta)
+    nodes, J = (t.double() for t in network.jacobian(x))
+    residual = nodes - target
+    cost, pull = residual**2, torch.ones_like(residual)
+    if delta:
+        far = residual.abs() > delta
+        cost = torch.where(far, delta * (2 * residual.abs() - delta), cost)
+        pull = torch.where(far, delta / residual.abs(), 1.0)
+    if weight is not None:
+        cost, pull = cost * weight[:, None], pull * weight[:, None]
+    tolerance = 100 * TOLERANCE[dtype]
+    assert_close(h, nodes.to(dtype), tolerance)
+    assert loss == pytest.approx(float(cost.sum()), rel=tolerance)
+    assert_close(gradient, torch.einsum("nop,no->p", J, pull * residual).to(dtype), tolerance)
+    expected = torch.einsum("nop,no,noq->pq", J, pull, J)
+    assert_close(normal, expected.to(dtype), tolerance)
+    assert torch.equal(normal, normal.T)
+
+
+def test_threads_share_the_rows_and_change_nothing_but_rounding(generator, monkeypatch):
+    made = make_network(generator, [2, 3, 1], 2)
+    network = kernels.NativeNetwork(made.numeric_network)
+    x = torch.randn(300, 2, generator=generator, dtype=torch.float64)
+    target = torch.randn(300, 1, generator=generator, dtype=torch.float64)
+
+    def run():
+        loss, gradients = network.loss(x, target)
+        results = [torch.tensor(loss), *(t for g in gradients for t in g), network.nodes(x)]
+        h, normal, gradient, total = network.normal(x, target)
+        return [*results, *network.jacobian(x), h, normal, gradient, torch.tensor(total)]
+
+    alone = run()
+    monkeypatch.setattr(native, "WORTH_A_THREAD", 1)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
+    for one, other in zip(alone, run(), strict=True):
+        assert_close(one, other, 1e-11)
+    for one, other in zip(run(), run(), strict=True):
+        assert torch.equal(one, other)

@@ -143,7 +143,7 @@ def test_an_interrupt_while_naming_is_passed_on(monkeypatch):
     def interrupted(*_args, **_options):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("kansym.training.lm.normal_equations", interrupted)
+    monkeypatch.setattr("kansym.training.lm.LeastSquares.normal_equations", interrupted)
     with pytest.raises(KeyboardInterrupt):
         quick(hello, width=[2, 1])
 

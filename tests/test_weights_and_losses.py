@@ -13,7 +13,8 @@ from kansym.model import KAN
 from kansym.network import Network
 from kansym.training import FitOptions, Penalty, loss_and_gradient, train
 from kansym.training.choice import MAX_LM_PARAMETERS, choose_opt
-from kansym.training.lm import LM, in_domains, normal_equations, roughness_matrix
+from kansym.training.least_squares import LeastSquares
+from kansym.training.lm import LM, in_domains, roughness_matrix
 from kansym.training.objective import Objective
 
 N = 30
@@ -61,8 +62,8 @@ def assert_close(actual, expected, tolerance=1e-11):
 def calls(monkeypatch):
     """How often the kernel for whole networks was called."""
     seen = []
-    run = kernels.network_loss
-    monkeypatch.setattr(kernels, "network_loss", lambda *a: seen.append(1) or run(*a))
+    run = kernels.NativeNetwork.loss
+    monkeypatch.setattr(kernels.NativeNetwork, "loss", lambda *a: seen.append(1) or run(*a))
     return seen
 
 
@@ -139,7 +140,7 @@ def test_lm_has_the_loss_and_the_gradient_of_autograd(name, is_weighted, generat
     network = make_network(generator)
     X, y, weight = make_rows(generator)
     weight = weight if is_weighted else None
-    model = normal_equations(network, OBJECTIVES[name], X, y, weight).model
+    model = LeastSquares(network, OBJECTIVES[name], X, y, weight).normal_equations()[0]
     expected, gradients = by_autograd(network, X, y, OBJECTIVES[name], weight)
     assert model.value == pytest.approx(float(expected.loss.detach()), rel=1e-12)
     assert_close(2 * model.gradient, FreeParameters(network).pick(gradients))
@@ -154,8 +155,8 @@ def test_a_weight_of_2_is_a_row_twice(name, generator):
     twice = torch.cat([torch.arange(N), torch.arange(10)])
     weight = weight / weight.mean()
     models = [
-        normal_equations(network, OBJECTIVES[name], X, y, weight).model,
-        normal_equations(network, OBJECTIVES[name], X[twice], y[twice]).model,
+        LeastSquares(network, OBJECTIVES[name], X, y, weight).normal_equations()[0],
+        LeastSquares(network, OBJECTIVES[name], X[twice], y[twice]).normal_equations()[0],
     ]
     assert_close(*(torch.tensor(model.value) for model in models))
     assert_close(models[0].gradient, models[1].gradient)

@@ -15,18 +15,13 @@ from torch import Tensor
 from kansym.edge import EdgeShape
 from kansym.kernels import native, reference
 from kansym.kernels.library import Kernels, load
-from kansym.kernels.native import (
-    network_forward,
-    network_jacobian,
-    network_loss,
-    network_normal,
-    supports_network,
-)
+from kansym.kernels.native import NativeNetwork, supports_network
 from kansym.kernels.records import LayerGradient, NumericEdges, NumericNetwork
 
 __all__ = [
     "Kernels",
     "LayerGradient",
+    "NativeNetwork",
     "NumericEdges",
     "NumericNetwork",
     "edge_slopes",
@@ -35,10 +30,6 @@ __all__ = [
     "forward",
     "load",
     "moments",
-    "network_forward",
-    "network_jacobian",
-    "network_loss",
-    "network_normal",
     "slopes",
     "supports_network",
     "variances",

@@ -108,96 +108,130 @@ def edge_slopes(x: Float[Tensor, "batch in"], edges: NumericEdges) -> Float[Tens
     return _run_edges(x, edges, 1)
 
 
-def network_forward(
-    network: NumericNetwork, x: Float[Tensor, "batch in"]
-) -> Float[Tensor, "batch out"]:
-    """The last nodes. Not differentiable."""
-    x, held = x.detach().contiguous(), _Network(network)
-    h = x.new_empty(len(x), held.n_last)
+class NativeNetwork:
+    """A network made ready for the kernels, for as many calls as one likes.
 
-    def run(rows: slice) -> None:
-        _call("network_forward", x[rows], held.struct, _n(rows), *_places(rows, x, h))
-
-    _in_parallel(run, len(x), held.n_edges)
-    return h
-
-
-def network_loss(
-    network: NumericNetwork,
-    x: Float[Tensor, "batch in"],
-    target: Float[Tensor, "batch out"],
-    weight: Float[Tensor, " batch"] | None = None,
-) -> tuple[float, list[LayerGradient]]:
-    """Sum of weight (h - target)^2, h the last nodes, and its gradient by every layer."""
-    _check_fit(network, x, target, weight)
-    x, target = x.contiguous(), target.contiguous()
-    weight = None if weight is None else weight.contiguous()
-    held = _Network(network)
-
-    def run(rows: slice) -> tuple[float, list[LayerGradient]]:
-        gradients = [_zero_gradient(edges) for edges in network.layers]
-        structs = (GradientStruct * len(gradients))(*(_gradient_struct(g) for g in gradients))
-        loss = ctypes.c_double()
-        places = _places(rows, x, target, weight)
-        _call("network_loss", x, held.struct, _n(rows), *places, loss, structs)
-        return loss.value, gradients
-
-    parts = _in_parallel(run, len(x), 3 * held.n_edges)
-    loss, gradients = parts[0]
-    for more, others in parts[1:]:  # in the order of the rows: the same sum every time
-        loss += more
-        for mine, its in zip(gradients, others, strict=True):
-            mine.coef.add_(its.coef)
-            mine.base_weight.add_(its.base_weight)
-    return loss, gradients
-
-
-def network_jacobian(
-    network: NumericNetwork, x: Float[Tensor, "batch in"]
-) -> tuple[Float[Tensor, "batch out"], Float[Tensor, "batch out p"]]:
-    """Last nodes h and d h / d theta; theta as in `kansym.jacobian`."""
-    x, held = x.contiguous(), _Network(network)
-    h = x.new_empty(len(x), held.n_last)
-    jacobian = x.new_empty(*h.shape, held.n_free)
-
-    def run(rows: slice) -> None:
-        places = _places(rows, x, h, jacobian)
-        _call("network_jacobian", x, held.struct, _n(rows), held.n_free, *places)
-
-    _in_parallel(run, len(x), held.n_free)
-    return h, jacobian
-
-
-def network_normal(
-    network: NumericNetwork,
-    x: Float[Tensor, "batch in"],
-    target: Float[Tensor, "batch out"],
-    weight: Float[Tensor, " batch"] | None = None,
-    delta: float = 0.0,
-) -> tuple[Float[Tensor, "batch out"], Float[Tensor, "p p"], Float[Tensor, " p"], float]:
-    """Last nodes h, J'WJ, J'Wr and the loss summed over rows and outputs, with r = h - target.
-
-    W: `weight` of the rows, and for delta > 0 what makes least squares of Huber's loss.
+    It reads the tensors of the network where they are: weights may change in place between calls,
+    and nothing else may.
     """
-    _check_fit(network, x, target, weight)
-    x, target, held = x.contiguous(), target.contiguous(), _Network(network)
-    weight = None if weight is None else weight.contiguous()
-    h, n_free = x.new_empty(len(x), held.n_last), held.n_free
 
-    def run(rows: slice) -> tuple[Tensor, Tensor, float]:
-        normal, gradient = x.new_zeros(n_free, n_free), x.new_zeros(n_free)
-        loss = ctypes.c_double()
-        _call(
-            "network_normal", x, held.struct, _n(rows), n_free, *_places(rows, x, target, weight),
-            delta, *_places(rows, h), normal.data_ptr(), gradient.data_ptr(), loss,
-        )  # fmt: skip
-        return normal, gradient, loss.value
+    def __init__(self, network: NumericNetwork):
+        # A copy that makes a tensor contiguous would not see the changes of the original.
+        self.is_live = all(t.is_contiguous() for edges in network.layers for t in edges[1:])
+        self._layers = network.layers
+        count = len(network.layers)
+        pairs = [_layer_struct(e.shape, len(e.is_numeric), e) for e in network.layers]
+        self._structs = (LayerStruct * count)(*(struct for struct, _ in pairs))
+        self._held = [held for _, held in pairs]
+        integers = ctypes.c_int64 * count
+        self._rows = integers(*network.n_sum), integers(*network.n_product)
+        self._struct = NetworkStruct(count, network.arity, self._structs, *self._rows)
+        self.n_last = network.n_sum[-1] + network.n_product[-1]
+        self.n_edges = sum(e.is_numeric.numel() for e in network.layers)
+        self.n_free = sum(
+            int(e.is_numeric.sum()) * (e.coef.shape[2] + (e.shape.base != "zero"))
+            for e in network.layers
+        )
 
-    parts = _in_parallel(run, len(x), n_free * n_free)
-    normal, gradient, loss = parts[0]
-    for other, slope, more in parts[1:]:
-        normal, gradient, loss = normal + other, gradient + slope, loss + more
-    return h, normal + normal.tril(-1).T, gradient, loss
+    def nodes(self, x: Float[Tensor, "batch in"]) -> Float[Tensor, "batch out"]:
+        """The last nodes h."""
+        x = x.detach().contiguous()
+        h = x.new_empty(len(x), self.n_last)
+
+        def run(rows: slice) -> None:
+            _call("network_forward", x, self._struct, _n(rows), *_places(rows, x, h))
+
+        _in_parallel(run, len(x), self.n_edges)
+        return h
+
+    def loss(
+        self,
+        x: Float[Tensor, "batch in"],
+        target: Float[Tensor, "batch out"],
+        weight: Float[Tensor, " batch"] | None = None,
+    ) -> tuple[float, list[LayerGradient]]:
+        """Sum of weight (h - target)^2 and its gradient by every layer."""
+        self._check(x, target, weight)
+        x, target = x.detach().contiguous(), target.contiguous()
+        weight = None if weight is None else weight.contiguous()
+
+        def run(rows: slice) -> tuple[float, list[LayerGradient]]:
+            gradients = [_zero_gradient(edges) for edges in self._layers]
+            structs = (GradientStruct * len(gradients))(*(_gradient_struct(g) for g in gradients))
+            loss = ctypes.c_double()
+            places = _places(rows, x, target, weight)
+            _call("network_loss", x, self._struct, _n(rows), *places, loss, structs)
+            return loss.value, gradients
+
+        parts = _in_parallel(run, len(x), 3 * self.n_edges)
+        loss, gradients = parts[0]
+        for more, others in parts[1:]:  # in the order of the rows: the same sum every time
+            loss += more
+            for mine, its in zip(gradients, others, strict=True):
+                mine.coef.add_(its.coef)
+                mine.base_weight.add_(its.base_weight)
+        return loss, gradients
+
+    def jacobian(
+        self, x: Float[Tensor, "batch in"]
+    ) -> tuple[Float[Tensor, "batch out"], Float[Tensor, "batch out p"]]:
+        """h and d h / d theta; theta as in `kansym.jacobian`."""
+        x = x.detach().contiguous()
+        h = x.new_empty(len(x), self.n_last)
+        jacobian = x.new_empty(*h.shape, self.n_free)
+
+        def run(rows: slice) -> None:
+            places = _places(rows, x, h, jacobian)
+            _call("network_jacobian", x, self._struct, _n(rows), self.n_free, *places)
+
+        _in_parallel(run, len(x), self.n_free)
+        return h, jacobian
+
+    def normal(
+        self,
+        x: Float[Tensor, "batch in"],
+        target: Float[Tensor, "batch out"],
+        weight: Float[Tensor, " batch"] | None = None,
+        delta: float = 0.0,
+    ) -> tuple[Float[Tensor, "batch out"], Float[Tensor, "p p"], Float[Tensor, " p"], float]:
+        """h, J'WJ, J'Wr and the loss summed over rows and outputs, with r = h - target.
+
+        W: `weight` of the rows, and for delta > 0 what makes least squares of Huber's loss.
+        """
+        self._check(x, target, weight)
+        x, target = x.detach().contiguous(), target.contiguous()
+        weight = None if weight is None else weight.contiguous()
+        h, n_free = x.new_empty(len(x), self.n_last), self.n_free
+
+        def run(rows: slice) -> tuple[Tensor, Tensor, float]:
+            normal, gradient = x.new_zeros(n_free, n_free), x.new_zeros(n_free)
+            loss = ctypes.c_double()
+            _call(
+                "network_normal", x, self._struct, _n(rows), n_free,
+                *_places(rows, x, target, weight), delta,
+                *_places(rows, h), normal.data_ptr(), gradient.data_ptr(), loss,
+            )  # fmt: skip
+            return normal, gradient, loss.value
+
+        parts = _in_parallel(run, len(x), n_free * n_free)
+        normal, gradient, loss = parts[0]
+        for other, slope, more in parts[1:]:
+            normal, gradient, loss = normal + other, gradient + slope, loss + more
+        return h, normal + normal.tril(-1).T, gradient, loss
+
+    def _check(self, x: Tensor, target: Tensor, weight: Tensor | None) -> None:
+        _check_like(x, "target", target, (len(x), self.n_last))
+        if weight is not None:
+            _check_like(x, "weight", weight, (len(x),))
+
+
+def _check_like(x: Tensor, name: str, tensor: Tensor, shape: tuple[int, ...]) -> None:
+    """C would read on behind the end of an array that is too short."""
+    if tensor.shape != shape or tensor.dtype != x.dtype or not tensor.is_cpu:
+        raise ValueError(
+            f"{name} must be of shape {shape} and {x.dtype} on the CPU, got"
+            f" {tuple(tensor.shape)} and {tensor.dtype} on {tensor.device}"
+        )
 
 
 # -- threads --------------------------------------------------------------------------------------
@@ -228,21 +262,6 @@ def _places(rows: slice, *tensors: Tensor | None) -> list[int | None]:
     ]
 
 
-def _check_fit(network: NumericNetwork, x: Tensor, target: Tensor, weight: Tensor | None) -> None:
-    _check_like(x, "target", target, (len(x), network.n_sum[-1] + network.n_product[-1]))
-    if weight is not None:
-        _check_like(x, "weight", weight, (len(x),))
-
-
-def _check_like(x: Tensor, name: str, tensor: Tensor, shape: tuple[int, ...]) -> None:
-    """C would read on behind the end of an array that is too short."""
-    if tensor.shape != shape or tensor.dtype != x.dtype or not tensor.is_cpu:
-        raise ValueError(
-            f"{name} must be of shape {shape} and {x.dtype} on the CPU, got"
-            f" {tuple(tensor.shape)} and {tensor.dtype} on {tensor.device}"
-        )
-
-
 # -- calls ----------------------------------------------------------------------------------------
 
 
@@ -267,25 +286,6 @@ def _layer_struct(
         *(tensor.data_ptr() for tensor in held),
     )  # fmt: skip
     return struct, held
-
-
-class _Network:
-    """A NetworkStruct with everything it points into."""
-
-    def __init__(self, network: NumericNetwork):
-        count = len(network.layers)
-        pairs = [_layer_struct(e.shape, len(e.is_numeric), e) for e in network.layers]
-        self._layers = (LayerStruct * count)(*(struct for struct, _ in pairs))
-        self._held = [held for _, held in pairs]
-        integers = ctypes.c_int64 * count
-        self._rows = integers(*network.n_sum), integers(*network.n_product)
-        self.struct = NetworkStruct(count, network.arity, self._layers, *self._rows)
-        self.n_last = network.n_sum[-1] + network.n_product[-1]
-        self.n_edges = sum(e.is_numeric.numel() for e in network.layers)
-        self.n_free = sum(
-            int(e.is_numeric.sum()) * (e.coef.shape[2] + (e.shape.base != "zero"))
-            for e in network.layers
-        )
 
 
 def _zero_gradient(edges: NumericEdges) -> LayerGradient:

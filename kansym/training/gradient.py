@@ -5,7 +5,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from kansym import kernels
 from kansym.network import Network
 from kansym.training.objective import Objective, Penalty, Value
 
@@ -40,13 +39,14 @@ def _by_kernel(
     penalty = objective.penalty
     if objective.name != "mse" or penalty.lamb or penalty.smooth:
         return None
-    numeric, inside = network.numeric_network, network.scale_inputs(X)
-    if numeric is None or not kernels.supports_network(inside, numeric):
+    inside = network.scale_inputs(X)
+    native = network.native_network(inside)
+    if native is None:
         return None
     target = ((y - network.output_shift) / network.output_scale).to(inside)
     share = inside.new_full((len(X),), 1 / target.numel())
     share = share if weight is None else weight.to(inside) * share
-    total, gradients = kernels.network_loss(numeric, inside, target, share)
+    total, gradients = native.loss(inside, target, share)
     for layer, gradient in zip(network.kan_layers, gradients, strict=True):
         layer.coef.grad, layer.base_weight.grad = gradient
     loss = inside.new_tensor(total)

@@ -25,50 +25,24 @@ their domains: a pole may be near the data, never among them.
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from kansym import kernels, scores
 from kansym.functions import REAL_LINE
-from kansym.jacobian import PARAMETERS, FreeParameters, node_jacobian
+from kansym.jacobian import PARAMETERS, FreeParameters
 from kansym.layer import KANLayer
 from kansym.network import Network
-from kansym.training.gradient import loss_and_gradient
+from kansym.training.least_squares import LeastSquares, QuadraticModel
 from kansym.training.objective import Objective, Penalty, Value
 
-CHUNK = 4096  # rows whose Jacobian is held at once
-BLOCK = 96  # columns of J'J that are computed at once: half of a symmetric matrix is enough
 DIFFERENCE = 0.1  # of a step, for second derivatives along it
 MAX_BEND = 0.75  # of a step; what bends more is not followed (Transtrum and Sethna 2012)
 SMALLEST_GAIN = 1e-12  # relative fall of the objective below which a step counts as a stall
 MAX_STALLS = 3
 MAX_TRIES = 12  # dampings tried in one step
 FAINTEST = 1e-5  # scores below this fraction of the layer's largest are held as firmly as this
-
-
-class QuadraticModel(NamedTuple):
-    """Half the curvature, half the gradient, and the value of an objective."""
-
-    curvature: Float[Tensor, "p p"]
-    gradient: Float[Tensor, " p"]
-    value: float
-
-    def plus(self, other: QuadraticModel) -> QuadraticModel:
-        return QuadraticModel(
-            self.curvature + other.curvature,
-            self.gradient + other.gradient,
-            self.value + other.value,
-        )
-
-
-class DataModel(NamedTuple):
-    """That of the data loss, and the last nodes it was made at."""
-
-    model: QuadraticModel
-    nodes: Float[Tensor, "batch out"]
 
 
 class LM:
@@ -82,6 +56,7 @@ class LM:
         self.mu, self.growth = 1e-3, 2.0
         self.converged = False
         self._stalls = 0
+        self._rows: LeastSquares | None = None
 
     @staticmethod
     def check(objective: Objective, lr: float | None) -> None:
@@ -99,8 +74,11 @@ class LM:
         if not len(theta):
             self.converged = True
             return None
-        data = normal_equations(self.network, self.objective, X, y, weight)
-        model = data.model.plus(self._prior_model(X, theta))
+        rows = self._rows
+        if rows is None or not rows.is_of(X, y, weight):
+            rows = self._rows = LeastSquares(self.network, self.objective, X, y, weight)
+        data, nodes = rows.normal_equations()
+        model = data.plus(self._prior_model(X, theta))
         diagonal = model.curvature.diagonal()
         # A parameter that moves nothing gets the damping of a faint one instead of none.
         scale = diagonal.clamp(min=1e-12 * float(diagonal.max().clamp(min=1e-300)))
@@ -109,11 +87,11 @@ class LM:
             factor = _cholesky(model.curvature + torch.diag(self.mu * scale))
             if factor is not None:
                 delta = _solve(factor, -model.gradient)
-                bend = _solve(factor, -self._bend(X, y, weight, data.nodes, theta, delta))
+                bend = _solve(factor, -self._bend(rows, nodes, theta, delta))
                 is_slight = 2 * _norm(bend, scale) <= MAX_BEND * _norm(delta, scale)
                 self.free.set(theta + delta + bend if is_slight else theta + delta)
                 if not is_guarded or in_domains(self.network, X):
-                    value = self.objective(self.network, X, y, weight)
+                    value = self._value(rows, X)
                     fall = model.value - float(value.objective)
                     predicted = -float(delta @ (2 * model.gradient + model.curvature @ delta))
                     if fall > 0 and predicted > 0:
@@ -133,82 +111,31 @@ class LM:
         return smoothing.plus(penalty_model(self.network, self.free, X, self.objective.penalty))
 
     def _bend(
-        self,
-        X: Tensor,
-        y: Tensor,
-        weight: Tensor | None,
-        nodes: Tensor,
-        theta: Tensor,
-        delta: Tensor,
+        self, rows: LeastSquares, nodes: Tensor, theta: Tensor, delta: Tensor
     ) -> Float[Tensor, " p"]:
         """J'W r'' / 2, with r'' the second derivative of the residuals along delta, by
         differences; the step bends by its image under the inverse of the damped curvature."""
-        network = self.network
         ends = []
         for t in (DIFFERENCE, -DIFFERENCE):
             self.free.set(theta + t * delta)
-            ends.append(network.nodes(X))
-        second = (ends[0] - 2 * nodes + ends[1]) / DIFFERENCE**2
-        pull = self.objective.pull(nodes - (y - network.output_shift) / network.output_scale)
-        second = second if pull is None else second * pull
+            ends.append(rows.nodes())
         self.free.set(theta)
-        # The gradient of the mean of (h - (h - r''))^2 is 2 J'r'' / n.
-        target = (nodes - second) * network.output_scale + network.output_shift
-        loss_and_gradient(network, X, target, weight=weight)
-        return self.free.gradient() / 4
+        second = (ends[0] - 2 * nodes + ends[1]) / DIFFERENCE**2
+        return rows.pull_back(self.free, nodes, second) / 2
+
+    def _value(self, rows: LeastSquares, X: Tensor) -> Value:
+        if self.objective.penalty.lamb:
+            return self.objective(self.network, X, rows.y, rows.weight)
+        loss = rows.loss_at(rows.nodes())
+        theta = self.free.get()
+        roughness = theta @ self.roughness @ theta
+        return Value(loss + roughness, loss, roughness, None)
 
     def _accept(self, gain: float, relative_fall: float) -> None:
         self.mu = max(self.mu * max(1 / 3, 1 - (2 * gain - 1) ** 3), 1e-15)
         self.growth = 2.0
         self._stalls = self._stalls + 1 if relative_fall < SMALLEST_GAIN else 0
         self.converged = self._stalls >= MAX_STALLS
-
-
-def normal_equations(
-    network: Network, objective: Objective, X: Tensor, y: Tensor, weight: Tensor | None = None
-) -> DataModel:
-    """J'WJ / n, J'Wr / n and the loss, in units of the output scale."""
-    numeric, inside = network.numeric_network, network.scale_inputs(X)
-    if numeric is not None and kernels.supports_network(inside, numeric):
-        target = ((y - network.output_shift) / network.output_scale).to(inside)
-        weight = None if weight is None else weight.to(inside)
-        delta = objective.delta if objective.name == "huber" else 0.0
-        nodes, normal, gradient, loss = kernels.network_normal(
-            numeric, inside, target, weight, delta
-        )
-        n = y.numel()
-        return DataModel(QuadraticModel(normal / n, gradient / n, loss / n), nodes)
-    normal = gradient = None
-    loss = 0.0
-    outputs = []
-    for start in range(0, len(X), CHUNK):
-        rows = slice(start, start + CHUNK)
-        nodes, slopes = node_jacobian(network, X[rows])
-        outputs.append(nodes)
-        J = slopes.flatten(0, 1)
-        residual = nodes - (y[rows] - network.output_shift) / network.output_scale
-        cost, pull = objective.of_residuals(residual), objective.pull(residual)
-        if weight is not None:
-            by_row = weight[rows, None]
-            cost, pull = cost * by_row, by_row * (torch.ones_like(cost) if pull is None else pull)
-        loss += float(cost.sum())
-        pulled = J if pull is None else J * pull.flatten()[:, None]
-        if normal is None or gradient is None:
-            normal, gradient = J.new_zeros(J.shape[1], J.shape[1]), J.new_zeros(J.shape[1])
-        gradient += pulled.T @ residual.flatten()
-        _add_lower_product(normal, pulled, J)
-    assert normal is not None
-    assert gradient is not None
-    normal = normal.tril() + normal.tril(-1).T
-    n = y.numel()
-    return DataModel(QuadraticModel(normal / n, gradient / n, loss / n), torch.cat(outputs))
-
-
-def _add_lower_product(normal: Tensor, left: Tensor, right: Tensor) -> None:
-    """Add left' right, which is symmetric, to the lower triangle of `normal`."""
-    for start in range(0, len(normal), BLOCK):
-        columns = slice(start, start + BLOCK)
-        normal[start:, columns].addmm_(left[:, start:].T, right[:, columns])
 
 
 def penalty_model(

@@ -25,7 +25,8 @@ from kansym.jacobian import FreeParameters
 from kansym.network import Network
 from kansym.training.grids import refine_grids
 from kansym.training.history import GridScore, History
-from kansym.training.lm import normal_equations, roughness_matrix
+from kansym.training.least_squares import LeastSquares
+from kansym.training.lm import roughness_matrix
 from kansym.training.loop import FitOptions, train
 from kansym.training.objective import Objective
 
@@ -94,7 +95,8 @@ def _score(network: Network, data: Dataset, objective: Objective, history: Histo
 def gcv(network: Network, data: Dataset, objective: Objective) -> float:
     """Generalised cross-validation of a network at the rows it was trained on; see the module."""
     free = FreeParameters(network)
-    model = normal_equations(network, objective, data.X, data.y, data.weight).model
+    rows = LeastSquares(network, objective, data.X, data.y, data.weight)
+    model, _ = rows.normal_equations()
     if not math.isfinite(model.value):
         return math.inf
     held = model.curvature + roughness_matrix(network, free, objective.penalty)
