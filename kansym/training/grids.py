@@ -13,6 +13,8 @@ from kansym.network import Network
 
 # Splines divide by powers of their intervals: below this, even float32 would overflow.
 SMALLEST_SPREAD = 1e-30
+MARGIN_GAPS = 4  # mean gaps between values that a grid reaches beyond them
+MAX_MARGIN = 0.01  # of the range
 
 
 def is_grid_step(step: int, count: int, stop: int) -> bool:
@@ -35,8 +37,23 @@ def update_grids(network: Network, X: Tensor) -> None:
         if bool(layer.is_numeric.any()) and bool(torch.isfinite(h).all()):
             spread = float((h.amax(0) - h.amin(0)).max())
             narrowest = 1e-6 * (spread if spread > SMALLEST_SPREAD else 1.0)
-            layer.move_grid(bspline.adaptive_breaks(h, layer.grid, network.grid_eps, narrowest))
+            breaks = bspline.adaptive_breaks(h, layer.grid, network.grid_eps, narrowest)
+            layer.move_grid(_with_margin(breaks, len(h)))
         h = network.combine(l, layer(h))
+
+
+def _with_margin(breaks: Tensor, n: int) -> Tensor:
+    """End intervals that reach a little beyond the sample.
+
+    Of n uniform values the largest lies on average 1/n of the range short of the end. Other rows
+    from the same range then still meet the polynomial, not the straight line outside the grid: on
+    exp(sin(pi x) + y^2) with 100 intervals that error was a hundred times all others.
+    """
+    margin = min(MARGIN_GAPS / n, MAX_MARGIN) * (breaks[:, -1] - breaks[:, 0])
+    breaks = breaks.clone()
+    breaks[:, 0] -= margin
+    breaks[:, -1] += margin
+    return breaks
 
 
 @torch.no_grad()
