@@ -20,7 +20,15 @@ from pathlib import Path
 SOURCES = Path(__file__).with_name("core")
 TARGET = Path(__file__).with_name("built")
 # No -ffast-math: NaN must propagate, and sums keep their order.
-FLAGS = "-std=gnu11 -O3 -fPIC -shared -fno-math-errno -fno-trapping-math -Wno-psabi".split()
+FLAGS = [
+    "-std=gnu11",
+    "-O3",
+    "-fPIC",
+    "-shared",
+    "-fno-math-errno",
+    "-fno-trapping-math",
+    "-Wno-psabi",
+]
 LEVELS = {
     0: "",
     1: "-mavx2 -mfma",

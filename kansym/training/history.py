@@ -36,10 +36,10 @@ class GridScore:
 class History:
     """The steps of one fit and how it ended.
 
-    opt: the solver; reason: why that one. stopped: "finished", "patience", "max_time", "callback", "interrupted", "converged" or
-    "non-finite". best_step: the step whose parameters the model now has, -1 when no step bettered
-    the start. best_objective: loss (of the test part if any) plus penalty there. grids: of a fit on
-    several grids, in the order they were tried.
+    opt: the solver; reason: why that one. stopped: "finished", "patience", "max_time", "callback",
+    "interrupted", "converged" or "non-finite". best_step: the step whose parameters the model now
+    has, -1 when no step bettered the start. best_objective: loss (of the test part if any) plus
+    penalty there. grids: of a fit on several grids, in the order they were tried.
     """
 
     opt: str

@@ -15,6 +15,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import pairwise
 
 import torch
 
@@ -40,7 +41,7 @@ def check_grids(grids: Sequence[int] | str) -> tuple[int, ...]:
             raise ValueError(f"grids must be 'auto' or numbers of intervals, got {grids!r}")
         return DEFAULT_GRIDS
     checked = tuple(check_positive_int("grids", grid) for grid in grids)
-    if not checked or any(b <= a for a, b in zip(checked[:-1], checked[1:], strict=True)):
+    if not checked or any(b <= a for a, b in pairwise(checked)):
         raise ValueError(f"grids must rise, for example (5, 10, 30), got {list(grids)!r}")
     return checked
 
