@@ -289,7 +289,9 @@ def test_what_ends_one_fit_ends_the_schedule(action, stopped, second_score, judg
     assert history.best.train_loss == pytest.approx(loss, rel=1e-9)
 
 
-@pytest.mark.parametrize("grids", [(), (5, 5), (5, 3), (2.5,), (0, 1), (True,), [[1]], "all"])
+@pytest.mark.parametrize(
+    "grids", [(), (5, 5), (5, 3), (2.5,), (0, 1), (True,), [[1]], "all", 5, 2.5, b"auto", {}]
+)
 def test_bad_grids_are_refused_by_name(grids, generator):
     with pytest.raises(ValueError, match=r"^grids must "):
         fit(KAN([2, 1]), make_rows(generator), grids=grids)

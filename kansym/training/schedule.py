@@ -13,7 +13,7 @@ which charges every degree of freedom and is infinite for a network that could f
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from itertools import pairwise
 
@@ -36,10 +36,10 @@ MIN_FREEDOM = 0.05  # 1 - df / n below which a fit says nothing about data it ha
 
 def check_grids(grids: Sequence[int] | str) -> tuple[int, ...]:
     """Rising numbers of intervals; "auto" stands for `DEFAULT_GRIDS`."""
-    if isinstance(grids, str):
-        if grids != "auto":
-            raise ValueError(f"grids must be 'auto' or numbers of intervals, got {grids!r}")
+    if isinstance(grids, str) and grids == "auto":
         return DEFAULT_GRIDS
+    if isinstance(grids, str) or not isinstance(grids, Iterable):
+        raise ValueError(f"grids must be 'auto' or numbers of intervals, got {grids!r}")
     checked = tuple(check_positive_int("grids", grid) for grid in grids)
     if not checked or any(b <= a for a, b in pairwise(checked)):
         raise ValueError(f"grids must rise, for example (5, 10, 30), got {list(grids)!r}")
