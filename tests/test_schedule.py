@@ -297,6 +297,24 @@ def test_bad_grids_are_refused_by_name(grids, generator):
         fit(KAN([2, 1]), make_rows(generator), grids=grids)
 
 
+def quartic(prediction, y):
+    return (prediction - y).pow(4).mean()
+
+
+@pytest.mark.parametrize("loss", ["cross_entropy", quartic])
+def test_a_loss_without_residuals_needs_a_test_part(loss, generator):
+    X, y = make_rows(generator, n_out=2)
+    y = y.argmax(1) if loss == "cross_entropy" else y
+    model = KAN([2, 2])
+    with pytest.raises(ValueError, match=r"grids need a test part .* unless loss is"):
+        fit(model, (X, y), "LBFGS", grids=(1, 2), loss=loss)
+    assert not model.is_fitted
+    history = fit(model, (X, y, X, y), "LBFGS", grids=(1, 2), loss=loss)
+    best = history.best
+    assert [score.judge for score in history.grids] == ["test", "test"]
+    assert best.test_loss == {s.grid: s.score for s in history.grids}[grid_of(model)]
+
+
 @pytest.mark.parametrize("make", [list, tuple, np.array, torch.tensor])
 def test_grids_may_come_in_any_sequence(make, generator):
     history = fit(KAN([2, 1]), make_rows(generator), grids=make([1, 2]))

@@ -46,6 +46,15 @@ def check_grids(grids: Sequence[int] | str) -> tuple[int, ...]:
     return checked
 
 
+def check_judge(data: Dataset, options: FitOptions) -> None:
+    """ValueError where nothing could say how a grid did."""
+    if data.X_test is None and not options.objective(options.opt).has_residuals:
+        raise ValueError(
+            "grids need a test part to be judged by, (X, y, X_test, y_test), unless loss is 'mse' "
+            "or 'huber'"
+        )
+
+
 def train_on_grids(
     network: Network, data: Dataset, options: FitOptions, grids: Sequence[int]
 ) -> History:
