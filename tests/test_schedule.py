@@ -120,6 +120,15 @@ def test_gcv_is_the_leave_one_out_error_where_all_rows_have_the_same_leverage(ge
     assert score.score == pytest.approx(expected, rel=1e-4)
 
 
+def test_rows_of_weight_0_are_as_rows_that_are_not_there(generator):
+    X, y = make_rows(generator)
+    weight = (torch.arange(len(X)) % 4 > 0).double()
+    options = {"steps": 60, "grids": (3,), "update_grid": False, "scale": "never"}
+    with_them = fit(KAN([2, 1]), (X, y), sample_weight=weight, **options)
+    without = fit(KAN([2, 1]), (X[weight > 0], y[weight > 0]), **options)
+    assert with_them.grids[0].score == pytest.approx(without.grids[0].score, rel=1e-6)
+
+
 def test_gcv_scales_with_the_square_of_the_units(generator):
     X, y = make_rows(generator)
     one, other = (

@@ -110,5 +110,9 @@ def gcv(network: Network, data: Dataset, objective: Objective) -> float:
     # What neither data nor prior determine takes no part.
     held = held + 1e-14 * torch.diag(model.curvature.diagonal().clamp(min=1e-300))
     freedom = float(torch.linalg.lstsq(held, model.curvature, driver="gelsd").solution.trace())
-    left = 1 - freedom / data.y.numel()
+    left = 1 - freedom / (_rows_that_count(data) * data.y.shape[1])
     return model.value / left**2 if left > MIN_FREEDOM else math.inf
+
+
+def _rows_that_count(data: Dataset) -> int:
+    return len(data.X) if data.weight is None else int((data.weight > 0).sum())
