@@ -2,6 +2,8 @@
 
 import itertools
 import math
+import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -258,6 +260,31 @@ def test_many_rows_without_noise_pay_for_a_fine_grid():
 
 
 # -- how a schedule ends -------------------------------------------------------------------------
+
+
+# A tick after each of the 4 steps of a grid; a fit reads the clock before its callbacks.
+@pytest.mark.parametrize(
+    ("judging", "n_grids", "n_steps"), [(0, 2, FEW + 3), (1, 2, FEW + 2), (2, 1, FEW)]
+)
+def test_all_grids_share_the_time_limit(judging, n_grids, n_steps, monkeypatch, generator):
+    clock = SimpleNamespace(now=0)
+    monkeypatch.setattr(time, "perf_counter", lambda: clock.now)
+    scores = iter([3, 2, 1])
+
+    def judge(*_):
+        clock.now += judging
+        return next(scores)
+
+    monkeypatch.setattr("kansym.training.schedule._score", judge)
+
+    def tick(model, record):
+        clock.now += 1
+
+    options = {"max_time": 6, "callbacks": [tick]}
+    history = fit(KAN([2, 1]), make_rows(generator), "Adam", grids=(1, 2, 3), **options)
+    assert history.stopped == "max_time"
+    assert len(history.grids) == n_grids
+    assert len(history.steps) == n_steps
 
 
 def test_a_tiny_time_limit_leaves_one_step_on_the_first_grid(generator):

@@ -13,6 +13,7 @@ which charges every degree of freedom and is infinite for a network that could f
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from itertools import pairwise
@@ -67,12 +68,8 @@ def train_on_grids(
     whole: History | None = None
     best = network.layers
     scores: list[GridScore] = []
+    started, left = time.perf_counter(), options.max_time
     for grid in grids:
-        left = options.max_time
-        if whole is not None and left is not None:
-            left -= whole.seconds
-            if left <= 0:
-                break
         refine_grids(network, grid)
         history = train(network, data, replace(options, max_time=left))
         score = _score(network, data, options.objective(history.opt), history)
@@ -86,6 +83,11 @@ def train_on_grids(
         # A score that is infinite says that the data do not determine the network at all.
         if not is_better and math.isfinite(score):
             break
+        if options.max_time is not None:
+            left = options.max_time - (time.perf_counter() - started)
+            if left <= 0:
+                whole.stopped = "max_time"
+                break
     network.layers = best
     assert whole is not None
     return replace(whole, grids=tuple(scores))
