@@ -380,6 +380,13 @@ def test_one_history_follows_another(is_better, best_step, objective):
     assert len(first.steps) == 3
 
 
+def test_a_fit_that_did_not_better_its_start_leaves_the_step_it_started_from():
+    first, second = history_of([3, 2, 4], 1), history_of([5, 6], -1)
+    second.best_objective = 1.9
+    both = first.followed_by(second, True)
+    assert (both.best_step, both.best_objective) == (1, 1.9)
+
+
 def test_an_empty_history_moves_nothing():
     both = History("LM").followed_by(history_of([3, 2], 1), True)
     assert both.steps == history_of([3, 2], 1).steps
