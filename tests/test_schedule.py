@@ -325,6 +325,35 @@ def test_what_ends_one_fit_ends_the_schedule(action, stopped, second_score, judg
     assert history.best.train_loss == pytest.approx(loss, rel=1e-9)
 
 
+def test_an_interrupt_while_a_grid_is_judged_ends_the_schedule(monkeypatch, generator):
+    scores = iter([1])
+
+    def judge(*_):
+        for score in scores:
+            return score
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("kansym.training.schedule.gcv", judge)
+    data, model = make_rows(generator), KAN([2, 1])
+    history = fit(model, data, grids=(1, 2, 3))
+    assert history.stopped == "interrupted"
+    assert [score.score for score in history.grids] == [1, INF]
+    assert grid_of(model) == 1
+    assert history.best.train_loss == pytest.approx(rmse(model, *data) ** 2, rel=1e-9)
+
+
+def test_an_error_in_a_callback_is_raised_and_the_best_grid_stays(judged, generator):
+    judged(1, 2)
+    model = KAN([2, 1])
+
+    def fail():
+        raise RuntimeError("mine")
+
+    with pytest.raises(RuntimeError, match="mine"):
+        fit(model, make_rows(generator), grids=(1, 2, 3), callbacks=[at_call(FEW + 2, fail)])
+    assert grid_of(model) == 1
+
+
 @pytest.mark.parametrize(
     "grids", [(), (5, 5), (5, 3), (2.5,), (0, 1), (True,), [[1]], "all", 5, 2.5, b"auto", {}]
 )

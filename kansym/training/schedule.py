@@ -69,36 +69,43 @@ def train_on_grids(
     best = network.layers
     scores: list[GridScore] = []
     started, left = time.perf_counter(), options.max_time
-    for grid in grids:
-        refine_grids(network, grid)
-        history = train(network, data, replace(options, max_time=left))
-        score = _score(network, data, options.objective(history.opt), history)
-        is_better = not scores or score < WORTHWHILE * min(s.score for s in scores)
-        scores.append(GridScore(grid, "gcv" if data.X_test is None else "test", score))
-        whole = history if whole is None else whole.followed_by(history, is_better)
-        if is_better:
-            best = network.copy().layers
-        if history.stopped in ("interrupted", "callback", "max_time"):
-            break
-        # A score that is infinite says that the data do not determine the network at all.
-        if not is_better and math.isfinite(score):
-            break
-        if options.max_time is not None:
-            left = options.max_time - (time.perf_counter() - started)
-            if left <= 0:
-                whole.stopped = "max_time"
+    try:
+        for grid in grids:
+            refine_grids(network, grid)
+            history = train(network, data, replace(options, max_time=left))
+            score = _score(network, data, options.objective(history.opt), history)
+            is_better = not scores or score < WORTHWHILE * min(s.score for s in scores)
+            scores.append(GridScore(grid, "gcv" if data.X_test is None else "test", score))
+            whole = history if whole is None else whole.followed_by(history, is_better)
+            if is_better:
+                best = network.copy().layers
+            if history.stopped in ("interrupted", "callback", "max_time"):
                 break
-    network.layers = best
+            # A score that is infinite says that the data do not determine the network at all.
+            if not is_better and math.isfinite(score):
+                break
+            if options.max_time is not None:
+                left = options.max_time - (time.perf_counter() - started)
+                if left <= 0:
+                    whole.stopped = "max_time"
+                    break
+    finally:  # also when a callback raised
+        network.layers = best
     assert whole is not None
     return replace(whole, grids=tuple(scores))
 
 
 @torch.no_grad()
 def _score(network: Network, data: Dataset, objective: Objective, history: History) -> float:
-    if data.X_test is not None:
-        value = objective.loss(network, network(data.X_test), data.y_test)
-        return float(value) if bool(torch.isfinite(value)) else math.inf
-    return gcv(network, data, objective)
+    """How good the network is; infinite, and the history interrupted, where Ctrl-C came first."""
+    try:
+        if data.X_test is not None:
+            value = objective.loss(network, network(data.X_test), data.y_test)
+            return float(value) if bool(torch.isfinite(value)) else math.inf
+        return gcv(network, data, objective)
+    except KeyboardInterrupt:
+        history.stopped = "interrupted"
+        return math.inf
 
 
 @torch.no_grad()
