@@ -81,8 +81,8 @@ def train_on_grids(
                 best = network.copy().layers
             if history.stopped in ("interrupted", "callback", "max_time"):
                 break
-            # A score that is infinite says that the data do not determine the network at all.
-            if not is_better and math.isfinite(score):
+            # While all are infinite, none says anything: the next may.
+            if not is_better and math.isfinite(min(s.score for s in scores)):
                 break
             if options.max_time is not None:
                 left = options.max_time - (time.perf_counter() - started)
