@@ -118,7 +118,9 @@ def gcv(network: Network, data: Dataset, objective: Objective) -> float:
     held = model.curvature + roughness_matrix(network, free, objective.penalty)
     # What neither data nor prior determine takes no part.
     held = held + 1e-14 * torch.diag(model.curvature.diagonal().clamp(min=1e-300))
-    freedom = float(torch.linalg.lstsq(held, model.curvature, driver="gelsd").solution.trace())
+    # On the CPU: a GPU has no driver for matrices that lack rank.
+    smoother = torch.linalg.lstsq(held.cpu(), model.curvature.cpu(), driver="gelsd").solution
+    freedom = float(smoother.trace())
     left = 1 - freedom / (_rows_that_count(data) * data.y.shape[1])
     return model.value / left**2 if left > MIN_FREEDOM else math.inf
 
