@@ -34,7 +34,7 @@ def supports(x: Tensor, shape: EdgeShape) -> bool:
         and shape.k <= MAX_DEGREE
         and shape.base in BASES
         and shape.outside in OUTSIDE
-        and not torch._C._functorch.is_functorch_wrapped_tensor(x)
+        and not torch._C._functorch.is_functorch_wrapped_tensor(x)  # pyright: ignore[reportAttributeAccessIssue]
         and not torch.compiler.is_compiling()
     )
 

@@ -57,7 +57,11 @@ class QuadraticModel(NamedTuple):
     value: float
 
     def plus(self, other: QuadraticModel) -> QuadraticModel:
-        return QuadraticModel(*(mine + its for mine, its in zip(self, other, strict=True)))
+        return QuadraticModel(
+            self.curvature + other.curvature,
+            self.gradient + other.gradient,
+            self.value + other.value,
+        )
 
 
 class DataModel(NamedTuple):

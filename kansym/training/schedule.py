@@ -99,7 +99,7 @@ def train_on_grids(
 def _score(network: Network, data: Dataset, objective: Objective, history: History) -> float:
     """How good the network is; infinite, and the history interrupted, where Ctrl-C came first."""
     try:
-        if data.X_test is not None:
+        if data.X_test is not None and data.y_test is not None:
             value = objective.loss(network, network(data.X_test), data.y_test)
             return float(value) if bool(torch.isfinite(value)) else math.inf
         return gcv(network, data, objective)
