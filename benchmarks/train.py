@@ -174,7 +174,7 @@ def run_sparse(seed: int, steps: int) -> dict[str, Any]:
     curve = Curve()
     model.fit(rows, "LM", steps, lamb=1e-3, progress=False)
     model = model.prune().merge()
-    model.fit(rows, "LM", steps // 2, grids=(5, 10, 20, 50, 100), progress=False)
+    model.fit(rows, "LM", max(1, steps // 2), grids=(5, 10, 20, 50, 100), progress=False)
     seconds = curve.seconds()
     rmse = float(((model.predict(data.X_test) - data.y_test) ** 2).mean().sqrt())
     shape = [row.total for row in model.width]
@@ -192,7 +192,7 @@ def main() -> None:
     share = 25 if arguments.quick else 1
     seeds, sparse_seeds = (1, 1) if arguments.quick else (arguments.seeds, arguments.sparse_seeds)
     curves, reasons = race(seeds, share)
-    sparse = [common.alone(run_sparse, seed, 40 // share) for seed in range(sparse_seeds)]
+    sparse = [common.alone(run_sparse, seed, max(1, 40 // share)) for seed in range(sparse_seeds)]
     facts = common.environment(
         arguments.threads, common.installed("kansym", "torch") | peers.versions()
     )

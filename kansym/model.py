@@ -35,6 +35,7 @@ from kansym.training import (
     History,
     Penalty,
     check_grids,
+    check_judge,
     train,
     train_on_grids,
 )
@@ -130,7 +131,8 @@ class KAN(Network):
         `stop_grid_update_step`.
         grids: rising numbers of intervals, for example (5, 10, 30), or "auto": trains on one after
         another, `steps` each, and keeps the best by the loss on the test part, or without one by
-        generalised cross-validation; "auto" begins coarse and does not overfit small tables.
+        generalised cross-validation ("mse" and "huber" only); "auto" begins coarse and does not
+        overfit small tables.
         loss: "mse", "huber" (outliers, beyond `huber_delta`, pull with a constant force),
         "cross_entropy" (y: labels 0, 1, ...) or a function (prediction, y) -> scalar. Errors and
         huber_delta are in units of the network's output scale (1 unless outputs were scaled).
@@ -172,6 +174,8 @@ class KAN(Network):
         )
         if data.weight is not None and not isinstance(loss, str):
             raise ValueError("sample_weight cannot be used with a loss of your own; weigh in it")
+        if chosen_grids is not None:
+            check_judge(data, options)
         if not self.is_fitted:
             has_residuals = loss in ("mse", "huber")
             choose_scaling(self, data.X, data.y if has_residuals else None, scale)

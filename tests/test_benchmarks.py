@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+import kansym
+
 BENCHMARKS = Path(__file__).resolve().parent.parent / "benchmarks"
 
 
@@ -125,6 +127,41 @@ def test_a_smoke_run_never_overwrites_a_result(common, monkeypatch):
 def test_folders_of_the_machine_stay_out_of_the_record(common, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["/a/b/step.py", "--fast-kan", "/home/me/fast-kan"])
     assert common.command() == "python benchmarks/step.py --fast-kan fast-kan"
+
+
+# -- sparsity -------------------------------------------------------------------------------------
+
+
+def test_the_summary_compares_case_by_case(common, monkeypatch):
+    sparsity = load(monkeypatch, "sparsity")
+
+    def results(lm, lbfgs):
+        names = ("objective", "seconds", "structure")
+        pairs = (("LM", lm), ("LBFGS", lbfgs))
+        return {opt: dict(zip(names, values, strict=True)) for opt, values in pairs}
+
+    runs = {
+        sparsity.Case("x y", "std", 0.01, 0): results((1, 1, "2-1-1"), (2, 4, "2-1-1")),
+        sparsity.Case("x y", "std", 0.01, 1): results((3, 1, "2-1-1"), (2, 1, "2-2-1")),
+        sparsity.Case("x y", "mean_abs", 0.01, 0): results((1, 1, "2-1-1"), (4, 2, "2-1-1")),
+    }
+    table = sparsity.summary(runs, ["LM", "LBFGS"])
+    assert [list(row) for row in table.rows] == [
+        ["LBFGS", "std", 0.01, "1 of 2", "1", "0.625", "1 of 2"],
+        ["LBFGS", "mean_abs", 0.01, "1 of 1", "0.25", "0.5", "1 of 1"],
+        ["LBFGS", "all", "all", "2 of 3", "0.5", "0.5", "2 of 3"],
+    ]
+
+
+@pytest.mark.parametrize("law", ["x y", "exp(sin(pi x) + y^2), z irrelevant"])
+def test_a_structure_counts_the_inputs_in_use(law, common, monkeypatch):
+    sparsity = load(monkeypatch, "sparsity")
+    n_in = sparsity.LAWS[law].width[0]
+    model = kansym.KAN([n_in, 2, 1])
+    model.fit(kansym.create_dataset(lambda X: X[:, 0] * X[:, 1], n_in), steps=1, progress=False)
+    model.layers[0].mask[:, 2:] = False
+    model.layers[1].mask[0, 1] = False
+    assert sparsity.structure(model) == "2-1-1, 3 edges"
 
 
 # -- peers ----------------------------------------------------------------------------------------

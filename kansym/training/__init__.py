@@ -4,7 +4,7 @@ from kansym.training.gradient import loss_and_gradient
 from kansym.training.history import GridScore, History, StepRecord
 from kansym.training.loop import FitOptions, train
 from kansym.training.objective import Penalty
-from kansym.training.schedule import check_grids, train_on_grids
+from kansym.training.schedule import check_grids, check_judge, train_on_grids
 from kansym.training.solvers import SOLVERS
 from kansym.training.tournament import tournament
 
@@ -16,6 +16,7 @@ __all__ = [
     "Penalty",
     "StepRecord",
     "check_grids",
+    "check_judge",
     "loss_and_gradient",
     "tournament",
     "train",

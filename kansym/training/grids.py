@@ -1,6 +1,6 @@
 """Grids that follow the activations, and finer ones.
 
-Liu et al. 2024, arXiv:2404.19756, sec. 2.2 and 2.4.
+Source: Liu et al. 2024, arXiv:2404.19756, sec. 2.2 and 2.4.
 """
 
 from __future__ import annotations

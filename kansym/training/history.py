@@ -75,19 +75,19 @@ class History:
         return next((record for record in self.steps if record.step == self.best_step), None)
 
     def followed_by(self, other: History, is_better: bool) -> History:
-        """Both fits in a row; the best step is that of `other` if it `is_better`."""
+        """Both fits in a row; the best step is that of `other` if it `is_better` and has one: its
+        start was the best of this one."""
         offset = self.steps[-1].step + 1 if self.steps else 0
         moved = [
             replace(record, step=record.step + offset, seconds=record.seconds + self.seconds)
             for record in other.steps
         ]
-        best = other if is_better else self
-        shift = offset if is_better and other.best_step >= 0 else 0
+        has_better_step = is_better and other.best_step >= 0
         return replace(
             other,
             steps=self.steps + moved,
-            best_step=best.best_step + shift,
-            best_objective=best.best_objective,
+            best_step=other.best_step + offset if has_better_step else self.best_step,
+            best_objective=other.best_objective if is_better else self.best_objective,
         )
 
     def __repr__(self) -> str:

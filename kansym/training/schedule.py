@@ -13,7 +13,8 @@ which charges every degree of freedom and is infinite for a network that could f
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+import time
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from itertools import pairwise
 
@@ -37,14 +38,23 @@ MIN_FREEDOM = 0.05  # 1 - df / n below which a fit says nothing about data it ha
 
 def check_grids(grids: Sequence[int] | str) -> tuple[int, ...]:
     """Rising numbers of intervals; "auto" stands for `DEFAULT_GRIDS`."""
-    if isinstance(grids, str):
-        if grids != "auto":
-            raise ValueError(f"grids must be 'auto' or numbers of intervals, got {grids!r}")
+    if isinstance(grids, str) and grids == "auto":
         return DEFAULT_GRIDS
+    if isinstance(grids, str) or not isinstance(grids, Iterable):
+        raise ValueError(f"grids must be 'auto' or numbers of intervals, got {grids!r}")
     checked = tuple(check_positive_int("grids", grid) for grid in grids)
     if not checked or any(b <= a for a, b in pairwise(checked)):
         raise ValueError(f"grids must rise, for example (5, 10, 30), got {list(grids)!r}")
     return checked
+
+
+def check_judge(data: Dataset, options: FitOptions) -> None:
+    """ValueError where nothing could say how a grid did."""
+    if data.X_test is None and not options.objective(options.opt).has_residuals:
+        raise ValueError(
+            "grids need a test part to be judged by, (X, y, X_test, y_test), unless loss is 'mse' "
+            "or 'huber'"
+        )
 
 
 def train_on_grids(
@@ -59,36 +69,44 @@ def train_on_grids(
     whole: History | None = None
     best = network.layers
     scores: list[GridScore] = []
-    for grid in grids:
-        left = options.max_time
-        if whole is not None and left is not None:
-            left -= whole.seconds
-            if left <= 0:
+    started, left = time.perf_counter(), options.max_time
+    try:
+        for grid in grids:
+            refine_grids(network, grid)
+            history = train(network, data, replace(options, max_time=left))
+            score = _score(network, data, options.objective(history.opt), history)
+            is_better = not scores or score < WORTHWHILE * min(s.score for s in scores)
+            scores.append(GridScore(grid, "gcv" if data.X_test is None else "test", score))
+            whole = history if whole is None else whole.followed_by(history, is_better)
+            if is_better:
+                best = network.copy().layers
+            if history.stopped in ("interrupted", "callback", "max_time"):
                 break
-        refine_grids(network, grid)
-        history = train(network, data, replace(options, max_time=left))
-        score = _score(network, data, options.objective(history.opt), history)
-        is_better = not scores or score < WORTHWHILE * min(s.score for s in scores)
-        scores.append(GridScore(grid, "gcv" if data.X_test is None else "test", score))
-        whole = history if whole is None else whole.followed_by(history, is_better)
-        if is_better:
-            best = network.copy().layers
-        if history.stopped in ("interrupted", "callback", "max_time"):
-            break
-        # A score that is infinite says that the data do not determine the network at all.
-        if not is_better and math.isfinite(score):
-            break
-    network.layers = best
+            # While all are infinite, none says anything: the next may.
+            if not is_better and math.isfinite(min(s.score for s in scores)):
+                break
+            if options.max_time is not None:
+                left = options.max_time - (time.perf_counter() - started)
+                if left <= 0:
+                    whole.stopped = "max_time"
+                    break
+    finally:  # also when a callback raised
+        network.layers = best
     assert whole is not None
     return replace(whole, grids=tuple(scores))
 
 
 @torch.no_grad()
 def _score(network: Network, data: Dataset, objective: Objective, history: History) -> float:
-    if data.X_test is not None and data.y_test is not None:
-        value = objective.loss(network, network(data.X_test), data.y_test)
-        return float(value) if bool(torch.isfinite(value)) else math.inf
-    return gcv(network, data, objective)
+    """How good the network is; infinite, and the history interrupted, where Ctrl-C came first."""
+    try:
+        if data.X_test is not None and data.y_test is not None:
+            value = objective.loss(network, network(data.X_test), data.y_test)
+            return float(value) if bool(torch.isfinite(value)) else math.inf
+        return gcv(network, data, objective)
+    except KeyboardInterrupt:
+        history.stopped = "interrupted"
+        return math.inf
 
 
 @torch.no_grad()
@@ -102,6 +120,12 @@ def gcv(network: Network, data: Dataset, objective: Objective) -> float:
     held = model.curvature + roughness_matrix(network, free, objective.penalty)
     # What neither data nor prior determine takes no part.
     held = held + 1e-14 * torch.diag(model.curvature.diagonal().clamp(min=1e-300))
-    freedom = float(torch.linalg.lstsq(held, model.curvature, driver="gelsd").solution.trace())
-    left = 1 - freedom / data.y.numel()
+    # On the CPU: a GPU has no driver for matrices that lack rank.
+    smoother = torch.linalg.lstsq(held.cpu(), model.curvature.cpu(), driver="gelsd").solution
+    freedom = float(smoother.trace())
+    left = 1 - freedom / (_rows_that_count(data) * data.y.shape[1])
     return model.value / left**2 if left > MIN_FREEDOM else math.inf
+
+
+def _rows_that_count(data: Dataset) -> int:
+    return len(data.X) if data.weight is None else int((data.weight > 0).sum())
