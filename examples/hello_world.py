@@ -18,13 +18,11 @@ def main(figures: Path = FIGURES) -> None:
     )
 
     model = KAN([2, 5, 1], grid=5, k=3, seed=0)
-    print(model.fit(data, opt="LBFGS", steps=50, lamb=1e-3))
+    print(model.fit(data, lamb=1e-3))
     save(model, figures / "hello_1_trained.png")
 
     model = model.prune().merge()
-    print(model.fit(data, opt="LM", steps=50, progress=False))
-    model = model.refine(10)
-    print(model.fit(data, opt="LM", steps=50, progress=False))
+    print(model.fit(data, grids=(5, 10), progress=False))
     save(model, figures / "hello_2_pruned.png")
 
     print(model.suggest_symbolic(0, 0, 0))

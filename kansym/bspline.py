@@ -93,38 +93,59 @@ def basis(
     Outside [low, high] the polynomials of the end intervals go on; callers decide what to do there
     (`outside`). Differentiable in x any number of times.
     """
-    return _Basis.apply(x, knots, k, derivative)  # pyright: ignore[reportReturnType]
+    if torch.is_grad_enabled() and x.requires_grad:
+        return _Basis.apply(x, knots, k, derivative)[0]  # pyright: ignore[reportOptionalSubscript]
+    interval, values, _ = local_basis(x.T, knots, k, derivative)
+    return _dense(interval, values, knots, k)
+
+
+def _dense(interval: Tensor, local: Tensor, knots: Tensor, k: int) -> Tensor:
+    """Local values [in, k + 1, batch] in their places among all basis functions."""
+    dense = local.new_zeros(knots.shape[0], knots.shape[1] - k - 1, local.shape[2])
+    return dense.scatter_(1, _places(interval, k), local)
+
+
+def _places(interval: Tensor, k: int) -> Tensor:
+    offsets = torch.arange(k + 1, device=interval.device)
+    return (interval - k)[:, None, :] + offsets[:, None]
 
 
 class _Basis(torch.autograd.Function):
-    """Its backward is the next derivative of the same function, so that gradients cost one more
-    local recursion and any order of differentiation works."""
+    """Keeps the slopes, which the recursion gives almost for free, so that the backward pass only
+    gathers; where gradients are differentiated again, it is the next derivative of the same
+    function, and so on."""
 
     generate_vmap_rule = True
 
     @staticmethod
-    def forward(x: Tensor, knots: Tensor, k: int, derivative: int) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
-        interval, values = local_basis(x.T, knots, k, derivative)
-        dense = x.new_zeros(knots.shape[0], knots.shape[1] - k - 1, x.shape[0])
-        offsets = torch.arange(k + 1, device=x.device)
-        return dense.scatter_(1, (interval - k)[:, None, :] + offsets[:, None], values)
+    def forward(x: Tensor, knots: Tensor, k: int, derivative: int):  # pyright: ignore[reportIncompatibleMethodOverride]
+        interval, values, slopes = local_basis(x.T, knots, k, derivative)
+        return _dense(interval, values, knots, k), interval, slopes
 
     @staticmethod
     def setup_context(ctx, inputs, output):  # pyright: ignore[reportIncompatibleMethodOverride]
         x, knots, ctx.k, ctx.derivative = inputs
-        ctx.save_for_backward(x, knots)
+        _, interval, slopes = output
+        ctx.mark_non_differentiable(interval, slopes)
+        ctx.save_for_backward(x, knots, interval, slopes)
 
     @staticmethod
-    def backward(ctx, grad: Tensor):  # pyright: ignore[reportIncompatibleMethodOverride]
-        x, knots = ctx.saved_tensors
-        slope = basis(x, knots, ctx.k, ctx.derivative + 1)
-        return torch.einsum("icn,icn->ni", grad, slope), None, None, None
+    def backward(ctx, grad: Tensor, *_: Tensor):  # pyright: ignore[reportIncompatibleMethodOverride]
+        x, knots, interval, slopes = ctx.saved_tensors
+        if torch.is_grad_enabled():
+            slope = basis(x, knots, ctx.k, ctx.derivative + 1)
+            return torch.einsum("icn,icn->ni", grad, slope), None, None, None
+        local = grad.gather(1, _places(interval, ctx.k))
+        return (local * slopes).sum(1).T, None, None, None
 
 
 def local_basis(
     x: Float[Tensor, "in batch"], knots: Float[Tensor, "in knots"], k: int, derivative: int = 0
-) -> tuple[Int[Tensor, "in batch"], Float[Tensor, "in local batch"]]:
-    """The k + 1 basis functions that are not zero at x, and the index of the interval.
+) -> tuple[
+    Int[Tensor, "in batch"], Float[Tensor, "in local batch"], Float[Tensor, "in local batch"]
+]:
+    """The index of the interval, the k + 1 basis functions that are not zero at x, and their
+    slopes (of the `derivative`-th derivatives both).
 
     Cox-de Boor on the local triangle. A value step from degree p - 1 to p spreads N_r / width to
     its two neighbours with weights (right - x, x - left); a derivative step with (-p, p), so the
@@ -134,12 +155,13 @@ def local_basis(
     inner = knots[:, k + 1 : knots.shape[1] - 1 - k].contiguous()
     interval = torch.searchsorted(inner, x, right=True) + k
     if derivative > k:
-        return interval, x.new_zeros(x.shape[0], k + 1, x.shape[1])
+        zeros = x.new_zeros(x.shape[0], k + 1, x.shape[1])
+        return interval, zeros, zeros
     offsets = torch.arange(1 - k, k + 1, device=x.device)
     around = knots.gather(1, (interval[:, None] + offsets[:, None]).flatten(1))
     around = around.unflatten(1, (2 * k, -1))  # the k knots left of x and the k right of it
     x = x[:, None]
-    values = torch.ones_like(x)
+    values, slopes = torch.ones_like(x), torch.zeros_like(x)
     for p in range(1, k + 1):
         left, right = around[:, k - p : k], around[:, k : k + p]
         share = values / (right - left)
@@ -147,9 +169,19 @@ def local_basis(
             down, up = (right - x) * share, (x - left) * share
         else:
             down, up = -p * share, p * share
-        middle = down[:, 1:] + up[:, :-1]
-        values = torch.cat([down[:, :1], middle, up[:, -1:]], 1)
-    return interval, values
+        # One more derivative takes the last value step for a derivative step.
+        if p == k - derivative:
+            slopes = _spread(-p * share, p * share)
+        elif p > k - derivative:
+            slope_share = slopes / (right - left)
+            slopes = _spread(-p * slope_share, p * slope_share)
+        values = _spread(down, up)
+    return interval, values, slopes
+
+
+def _spread(down: Tensor, up: Tensor) -> Tensor:
+    middle = down[:, 1:] + up[:, :-1]
+    return torch.cat([down[:, :1], middle, up[:, -1:]], 1)
 
 
 def evaluate(

@@ -67,10 +67,16 @@ def features(x: Float[Tensor, "batch in"], shape: EdgeShape) -> Float[Tensor, "i
     if shape.outside == "base":
         return _stack(spline, _base(x, shape, 0))
     value = _stack(spline, _base(inner, shape, 0))
-    beyond = x - inner
-    if shape.outside == "linear" and bool((beyond != 0).any()):
-        value = value + beyond.T[:, None, :] * _inside_slope(inner, shape)
-    return value
+    return _with_tangents(value, x - inner, inner, shape) if shape.outside == "linear" else value
+
+
+def _with_tangents(value: Tensor, beyond: Tensor, inner: Tensor, shape: EdgeShape) -> Tensor:
+    """F continued by beyond * dF/dx; slopes are computed only for rows that need them."""
+    rows = torch.nonzero((beyond != 0).any(1)).flatten()
+    if not len(rows):
+        return value
+    tangents = beyond[rows].T[:, None, :] * _inside_slope(inner[rows], shape)
+    return value.index_add(2, rows, tangents)
 
 
 def slopes(x: Float[Tensor, "batch in"], shape: EdgeShape) -> Float[Tensor, "in features batch"]:

@@ -84,13 +84,14 @@ def test_basis_sums_to_one_and_is_local(k, kind, grid, generator):
 def test_local_basis_is_the_nonzero_part_of_basis(k, generator):
     knots = make_knots("adaptive", k, generator)
     x = points_in(knots, k, generator)
-    interval, local = bspline.local_basis(x.T, knots, k)
-    dense = bspline.basis(x, knots, k)
-    assert local.shape == (N_IN, k + 1, N)
+    interval, local, slopes = bspline.local_basis(x.T, knots, k)
+    dense, dense_slopes = bspline.basis(x, knots, k), bspline.basis(x, knots, k, 1)
+    assert local.shape == slopes.shape == (N_IN, k + 1, N)
     for i in range(N_IN):
         for n in range(N):
             first = int(interval[i, n]) - k
             assert torch.equal(dense[i, first : first + k + 1, n], local[i, :, n])
+            assert torch.equal(dense_slopes[i, first : first + k + 1, n], slopes[i, :, n])
 
 
 @pytest.mark.parametrize("kind", KINDS)
