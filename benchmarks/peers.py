@@ -114,6 +114,14 @@ def pykan_model(width: Sequence[int], grid: int, k: int, dtype: Any, seed: int =
     return PEERS["pykan"].load().KAN(width=list(width), grid=grid, k=k, seed=seed, **options)
 
 
+def pykan_as_it_comes(width: Sequence[int], grid: int, k: int, dtype: Any, seed: int = 0) -> Any:
+    import torch
+
+    torch.set_default_dtype(dtype)
+    load = PEERS["pykan"].load
+    return load().KAN(width=list(width), grid=grid, k=k, seed=seed, auto_save=False)
+
+
 def efficient_kan_model(width: Sequence[int], grid: int, k: int, dtype: Any, seed: int = 0) -> Any:
     import torch
 
@@ -144,6 +152,7 @@ def mlp_model(width: Sequence[int], grid: int, k: int, dtype: Any, seed: int = 0
 MODELS = {
     "kansym": kansym_model,
     "pykan": pykan_model,
+    "pykan as it comes": pykan_as_it_comes,
     "efficient-kan": efficient_kan_model,
     "fast-kan": fast_kan_model,
     "PyTorch MLP": mlp_model,

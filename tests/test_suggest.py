@@ -9,7 +9,7 @@ import torch
 
 from kansym import KAN, NoSampleError, bspline, functions
 from kansym.functions import function_names, get_function, get_library, register_function
-from kansym.symbolic.suggest import suggest, suggest_each
+from kansym.symbolic.candidates import suggest, suggest_each
 
 COLUMNS = ["name", "R2", "complexity", "a", "b", "c", "d", "score"]
 EDGE = (0, 2, 1)  # layer, input, output of a [3, 2] network

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TypeVar
 
-import networkx as nx
 import torch
 from jaxtyping import Bool
 from torch import Tensor
@@ -112,6 +111,8 @@ def _keep_factors(network: Network, values: Sequence[Tensor], masks: Masks) -> N
 
 def _reachable(network: Network, masks: Masks) -> Masks:
     """The edges of `masks` between nodes that an input reaches and that reach an output."""
+    import networkx as nx  # takes a quarter of a second
+
     graph = nx.DiGraph()
     graph.add_edges_from(("start", (0, i)) for i in range(network.n_in))
     graph.add_edges_from(((len(masks), o), "end") for o in range(network.n_out))

@@ -26,15 +26,15 @@ from kansym.datasets import Dataset
 from kansym.errors import NonFiniteWarning
 from kansym.functions import SymbolicFunction, get_function
 from kansym.network import Network
-from kansym.symbolic.fix import set_edge
-from kansym.symbolic.gauge import tidy
-from kansym.symbolic.suggest import (
+from kansym.symbolic.candidates import (
     Candidate,
     Edge,
     charged_complexity,
     numeric_edges,
     suggest_each,
 )
+from kansym.symbolic.fix import set_edge
+from kansym.symbolic.gauge import tidy
 from kansym.training import FitOptions, StepRecord, train
 
 N = TypeVar("N", bound=Network)

@@ -11,7 +11,7 @@ from torch import Tensor
 from kansym import bspline
 from kansym.functions import get_function
 from kansym.network import Network
-from kansym.symbolic.suggest import Candidate, check_edge, suggest
+from kansym.symbolic.candidates import Candidate, check_edge, suggest
 
 
 @torch.no_grad()

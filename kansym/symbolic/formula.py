@@ -14,6 +14,7 @@ from kansym.errors import NotSymbolicError, check_positive_int
 from kansym.functions import get_function
 from kansym.network import Network
 from kansym.symbolic import names as naming
+from kansym.symbolic.candidates import numeric_edges
 from kansym.symbolic.normal_form import (
     linear,
     normal_edge,
@@ -21,7 +22,6 @@ from kansym.symbolic.normal_form import (
     plain_edge,
     plain_product,
 )
-from kansym.symbolic.suggest import numeric_edges
 
 Expr = Any
 """A SymPy expression. SymPy's own annotations call sums and products of them Basic."""

@@ -1,6 +1,6 @@
 """Training: an objective, solvers that lower it, a schedule for the grids, and the loop."""
 
-from kansym.training.gradient import loss_and_gradient
+from kansym.training.gradient import Gradient, loss_and_gradient
 from kansym.training.history import GridScore, History, StepRecord
 from kansym.training.loop import FitOptions, train
 from kansym.training.objective import Penalty
@@ -11,6 +11,7 @@ from kansym.training.tournament import tournament
 __all__ = [
     "SOLVERS",
     "FitOptions",
+    "Gradient",
     "GridScore",
     "History",
     "Penalty",

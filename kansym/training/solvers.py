@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from kansym.network import Network
-from kansym.training.gradient import loss_and_gradient
+from kansym.training.gradient import Gradient
 from kansym.training.lm import LM
 from kansym.training.objective import Objective, Value
 
@@ -24,11 +24,25 @@ class Solver(Protocol):
     def step(self, X: Tensor, y: Tensor, weight: Tensor | None = None) -> Value | None: ...
 
 
-class LBFGS:
+class _ByGradient:
+    """What LBFGS and Adam share: a gradient that is made ready once for the same rows."""
+
+    def __init__(self, network: Network, objective: Objective):
+        self.network, self.objective = network, objective
+        self.converged = False
+        self._gradient: Gradient | None = None
+
+    def gradient(self, X: Tensor, y: Tensor, weight: Tensor | None) -> Gradient:
+        if self._gradient is None or not self._gradient.is_of(X, y, weight):
+            self._gradient = Gradient(self.network, self.objective, X, y, weight)
+        return self._gradient
+
+
+class LBFGS(_ByGradient):
     """Limited-memory BFGS with a strong Wolfe line search; one step is up to 20 iterations."""
 
     def __init__(self, network: Network, objective: Objective, lr: float | None):
-        self.network, self.objective = network, objective
+        super().__init__(network, objective)
         self.optimizer = torch.optim.LBFGS(
             network.parameters(),
             lr=1.0 if lr is None else lr,
@@ -38,25 +52,25 @@ class LBFGS:
             tolerance_change=1e-16,
             line_search_fn="strong_wolfe",
         )
-        self.converged = False
 
     def step(self, X: Tensor, y: Tensor, weight: Tensor | None = None) -> Value | None:
+        gradient = self.gradient(X, y, weight)
+
         def closure() -> Tensor:
-            return loss_and_gradient(self.network, X, y, self.objective, weight).objective
+            return gradient().objective
 
         self.optimizer.step(closure)  # pyright: ignore[reportArgumentType]
 
 
-class Adam:
+class Adam(_ByGradient):
     """Kingma and Ba 2015, arXiv:1412.6980."""
 
     def __init__(self, network: Network, objective: Objective, lr: float | None):
-        self.network, self.objective = network, objective
+        super().__init__(network, objective)
         self.optimizer = torch.optim.Adam(network.parameters(), lr=1e-2 if lr is None else lr)
-        self.converged = False
 
     def step(self, X: Tensor, y: Tensor, weight: Tensor | None = None) -> Value | None:
-        loss_and_gradient(self.network, X, y, self.objective, weight)
+        self.gradient(X, y, weight)()
         self.optimizer.step()
 
 
