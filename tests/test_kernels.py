@@ -16,7 +16,7 @@ import kansym
 from kansym import bspline, kernels
 from kansym.edge import EdgeShape
 from kansym.jacobian import node_jacobian
-from kansym.kernels import NumericEdges, build, library, native, reference
+from kansym.kernels import NumericEdges, build, calls, library, native, native_network, reference
 from kansym.network import Network
 
 pytestmark = pytest.mark.skipif(
@@ -36,8 +36,8 @@ CASES = [
         DTYPES[i % 5 % 2],
         1 + i % 7,
         GRIDS[(i + i // 5) % 5],
-        list(native.BASES)[(i + i // 7) % 4],
-        list(native.OUTSIDE)[(i // 3) % 5],
+        list(calls.BASES)[(i + i // 7) % 4],
+        list(calls.OUTSIDE)[(i // 3) % 5],
         i % 3 == 0,
         (3, 1, 7, 2)[i % 11 % 4],
         OUTPUTS[(i + i // 10) % 10],
@@ -45,7 +45,7 @@ CASES = [
     )
     for i in range(105)
 ]
-RULES = [(base, outside) for base in native.BASES for outside in native.OUTSIDE]
+RULES = [(base, outside) for base in calls.BASES for outside in calls.OUTSIDE]
 
 
 def make_knots(n_in, grid, k, dtype, generator, is_uneven=True):
@@ -182,7 +182,7 @@ def test_layers_equal_the_reference(case, generator):
 @pytest.mark.parametrize(("base", "outside"), RULES)
 @pytest.mark.parametrize("n_out", [1, 9])
 def test_every_base_under_every_rule_equals_the_reference(n_out, base, outside, generator):
-    for k in range(1, native.MAX_DEGREE + 1):
+    for k in range(1, calls.MAX_DEGREE + 1):
         edges = make_edges(generator, 2, n_out, k=k, base=base, outside=outside, share=1)
         check_edges(edges, make_points(generator, edges, 70))
 
@@ -229,7 +229,7 @@ WIDTHS = {
     "wide, then narrow": ([5, 40, 1], 2),
 }
 NETWORKS = [
-    (name, 1 + i % 7, list(native.BASES)[(i + i // 7) % 4], list(native.OUTSIDE)[i % 5], dtype, n)
+    (name, 1 + i % 7, list(calls.BASES)[(i + i // 7) % 4], list(calls.OUTSIDE)[i % 5], dtype, n)
     for i, (name, dtype, n) in enumerate(
         (name, dtype, n) for name in WIDTHS for dtype in DTYPES for n in (1, 64, 129)
     )
@@ -278,7 +278,7 @@ def test_network_jacobian_equals_the_one_by_layers(dtype, base, name, generator,
     x = 2 * torch.randn(66, network.n_in, generator=generator, dtype=dtype)
     found = node_jacobian(network, x)
     monkeypatch.setattr(kernels, "supports_network", lambda *_: False)
-    monkeypatch.setattr(native, "supports", lambda *_: False)
+    monkeypatch.setattr(kernels, "supports", lambda *_: False)
     for one, other in zip(found, node_jacobian(network, x), strict=True):
         assert_close(one, other, 100 * TOLERANCE[dtype])
 
@@ -307,7 +307,7 @@ def use_level(monkeypatch, level):
     if not path.exists():
         pytest.skip(f"{path.name} was not compiled")
     found = library.Kernels(library._declared(ctypes.CDLL(str(path))), level, "a test")
-    monkeypatch.setattr(native, "load", lambda: found)
+    monkeypatch.setattr(calls, "load", lambda: found)
 
 
 @pytest.mark.parametrize("level", LEVELS)
@@ -339,8 +339,8 @@ def test_every_level_trains_networks(dtype, name, level, generator, monkeypatch)
 # -- beyond the reference ------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("k", range(1, native.MAX_DEGREE + 1))
-@pytest.mark.parametrize("outside", native.OUTSIDE)
+@pytest.mark.parametrize("k", range(1, calls.MAX_DEGREE + 1))
+@pytest.mark.parametrize("outside", calls.OUTSIDE)
 def test_the_splines_sum_to_one(outside, k, generator):
     edges = make_edges(generator, grid=20, k=k, outside=outside)
     x = make_points(generator, edges, 200)
@@ -357,7 +357,7 @@ def check_gradients(function, *inputs):
         assert torch.autograd.gradgradcheck(function, inputs)
 
 
-@pytest.mark.parametrize("outside", native.OUTSIDE)
+@pytest.mark.parametrize("outside", calls.OUTSIDE)
 @pytest.mark.parametrize(
     ("name", "n_out"), [("forward", 2), ("forward", 9), ("edge_values", 2), ("edge_slopes", 2)]
 )
@@ -381,7 +381,7 @@ def test_gradients_of_features(derivative, generator):
 
 
 @pytest.mark.parametrize("n_out", [1, 3, 20])
-@pytest.mark.parametrize("outside", native.OUTSIDE)
+@pytest.mark.parametrize("outside", calls.OUTSIDE)
 @pytest.mark.parametrize("k", [1, 3, 6])
 def test_nan_stays_in_its_row_and_reaches_all_it_should(k, outside, n_out, generator):
     edges = make_edges(generator, 3, n_out, k=k, outside=outside)
@@ -418,8 +418,8 @@ def test_an_edge_that_is_off_is_0_even_for_nan(generator):
 
 
 @pytest.mark.parametrize("value", [torch.inf, -torch.inf, 1e300, -1e300, 1e10, -1e10])
-@pytest.mark.parametrize("outside", native.OUTSIDE)
-@pytest.mark.parametrize("base", native.BASES)
+@pytest.mark.parametrize("outside", calls.OUTSIDE)
+@pytest.mark.parametrize("base", calls.BASES)
 def test_huge_inputs_end_as_in_the_reference(base, outside, value, generator):
     for n_out, dtype in ((1, torch.float64), (3, torch.float32), (20, torch.float64)):
         edges = make_edges(generator, 2, n_out, base=base, outside=outside, dtype=dtype, share=1)
@@ -604,7 +604,8 @@ def test_calls_from_8_threads_give_the_same_bits_as_one_after_another(generator)
 @pytest.fixture
 def native_is_refused(monkeypatch):
     """No call may get to C."""
-    monkeypatch.setattr(native, "_call", lambda *_: pytest.fail("a native kernel was called"))
+    for module in (native, native_network):
+        monkeypatch.setattr(module, "call", lambda *_: pytest.fail("a native kernel was called"))
 
 
 def check_falls_back(edges, x):
@@ -637,8 +638,8 @@ def test_other_devices_run_in_torch(generator):
     edges = make_edges(generator)
     x = make_points(generator, edges, 7)
     elsewhere = edges.shape._replace(knots=edges.shape.knots.to("meta"))
-    assert native.supports(x, edges.shape)
-    assert not native.supports(x.to("meta"), elsewhere)
+    assert calls.supports(x, edges.shape)
+    assert not calls.supports(x.to("meta"), elsewhere)
 
 
 def test_layers_of_one_network_with_two_degrees_run_one_by_one(generator):
@@ -980,7 +981,7 @@ def test_threads_share_the_rows_and_change_nothing_but_rounding(generator, monke
         return [*results, *network.jacobian(x), h, normal, gradient, torch.tensor(total)]
 
     alone = run()
-    monkeypatch.setattr(native, "WORTH_A_THREAD", 1)
+    monkeypatch.setattr(native_network, "WORTH_A_THREAD", 1)
     monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
     for one, other in zip(alone, run(), strict=True):
         assert_close(one, other, 1e-11)

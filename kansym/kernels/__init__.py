@@ -14,8 +14,9 @@ from torch import Tensor
 
 from kansym.edge import EdgeShape
 from kansym.kernels import native, reference
+from kansym.kernels.calls import supports, supports_edges, supports_network
 from kansym.kernels.library import Kernels, load
-from kansym.kernels.native import NativeNetwork, supports_network
+from kansym.kernels.native_network import NativeNetwork
 from kansym.kernels.records import LayerGradient, NumericEdges, NumericNetwork
 
 __all__ = [
@@ -57,7 +58,7 @@ def variances(
     cov: Float[Tensor, "in features features"], edges: NumericEdges
 ) -> Float[Tensor, "out in"]:
     """w' C w of every numeric edge with C = `cov`, 0 for others. Differentiable in all three."""
-    is_native = cov.is_cpu and native.supports_edges(edges.coef.dtype, edges)
+    is_native = cov.is_cpu and supports_edges(edges.coef.dtype, edges)
     return (native if is_native else reference).variances(cov, edges)
 
 
@@ -77,4 +78,4 @@ def edge_slopes(x: Float[Tensor, "batch in"], edges: NumericEdges) -> Float[Tens
 
 
 def _for(x: Tensor, shape: EdgeShape, *weights: Tensor) -> ModuleType:
-    return native if native.supports(x, shape, *weights) else reference
+    return native if supports(x, shape, *weights) else reference
