@@ -28,6 +28,10 @@ CONTENDERS = (
     AUTOGRAD, TORCH, STEP, "pykan as it comes", "pykan", "efficient-kan", "fast-kan", "PyTorch MLP",
     PRODUCT, OUTER_PRODUCT,
 )  # fmt: skip
+MARKERS = {
+    TORCH: "^", STEP: "D", "pykan": "s", "efficient-kan": "v", "fast-kan": "<", "PyTorch MLP": ">",
+    PRODUCT: "P",
+}  # fmt: skip
 NOTE = (
     "Median [quartiles] in ms of wall time; processor time beside it; ratios are medians of the "
     "ratios within each round. pykan: symbolic branch and stored activations off, as in its own "
@@ -263,18 +267,16 @@ def draw(cases: list[Case], data: dict[str, Any], path: Path) -> None:
     matplotlib.use("Agg")
     from matplotlib import pyplot as plt
 
-    markers = dict(zip(CONTENDERS, "o^Dsv<>P", strict=False))
     with plt.rc_context(common.FIGURE_STYLE):
         figure, axes = plt.subplots(figsize=(5.5, 2.9), layout="constrained")
-        for at, name in enumerate(CONTENDERS[1:-1]):
+        for colour, (name, marker) in zip(common.COLOURS, MARKERS.items(), strict=True):
             points = [
                 (common.ratio(steps[name], steps[AUTOGRAD]).median, row)
                 for row, case in enumerate(cases)
                 if name in (steps := data[case.title]["step"])
             ]
             if points:
-                colour = common.COLOURS[at % len(common.COLOURS)]
-                axes.plot(*zip(*points, strict=True), markers[name], c=colour, label=name, ms=5)
+                axes.plot(*zip(*points, strict=True), marker, c=colour, label=name, ms=5)
         axes.axvline(1, color="0.6", lw=1, zorder=0)
         axes.set(xscale="log", xlabel=f"time of one training step, {AUTOGRAD} = 1")
         axes.set_yticks(range(len(cases)), [case.title for case in cases])
