@@ -182,7 +182,7 @@ def draw(results: dict[Any, Any], path: Path) -> None:
                 upper.plot(places, seconds, **style)
                 lower.plot(places, memory, **style)
             upper.set(title=title, xscale="log", yscale="log")
-            lower.set(xlabel=axis, yscale="log")
+            lower.set(xlabel=axis, ylim=(0, None))
             if axis != "rows":
                 x = [point.value for point, _ in series(axis, "gradient", results)]
                 lower.set_xticks(x, [str(value) for value in x])
@@ -191,11 +191,6 @@ def draw(results: dict[Any, Any], path: Path) -> None:
                 panel.grid(color="0.92")
         axes[0, 0].set_ylabel("seconds")
         axes[1, 0].set_ylabel("peak memory, MiB")
-        for formatter in (
-            axes[1, 0].yaxis.set_major_formatter,
-            axes[1, 0].yaxis.set_minor_formatter,
-        ):
-            formatter("{x:.0f}")
         handles, labels = axes[0, 0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside upper center", ncols=2)
         common.save_figure(figure, path)
