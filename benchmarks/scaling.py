@@ -182,7 +182,7 @@ def draw(results: dict[Any, Any], path: Path) -> None:
                 upper.plot(places, seconds, **style)
                 lower.plot(places, memory, **style)
             upper.set(title=title, xscale="log", yscale="log")
-            lower.set(xlabel=axis, ylim=(0, None))
+            lower.set(xlabel=axis)
             if axis != "rows":
                 x = [point.value for point, _ in series(axis, "gradient", results)]
                 lower.set_xticks(x, [str(value) for value in x])
@@ -190,7 +190,7 @@ def draw(results: dict[Any, Any], path: Path) -> None:
             for panel in (upper, lower):
                 panel.grid(color="0.92")
         axes[0, 0].set_ylabel("seconds")
-        axes[1, 0].set_ylabel("peak memory, MiB")
+        axes[1, 0].set(ylabel="peak memory, MiB", ylim=(0, None))
         handles, labels = axes[0, 0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside upper center", ncols=2)
         common.save_figure(figure, path)
