@@ -230,7 +230,7 @@ def table(case: Case, samples: dict[str, Any], reasons: dict[str, str], note: st
     rows = []
     for name in CONTENDERS:
         if name in reasons:
-            rows.append([name, reasons[name], "", "", "", ""])
+            rows.append([name, reasons[name], "", "", "", "", ""])
             continue
         mine, ahead = steps[name], forwards.get(name)
         rows.append(
@@ -238,12 +238,14 @@ def table(case: Case, samples: dict[str, Any], reasons: dict[str, str], note: st
                 name,
                 common.shown(common.clock(mine), 1e-3),
                 f"{common.clock(mine, 'cpu').median * 1e3:.3g}",
+                f"{common.ratio(mine, steps[STEP]).median:.3g}",
                 f"{common.ratio(mine, steps[AUTOGRAD]).median:.3g}",
                 f"{common.ratio(mine, steps[PRODUCT]).median:.3g}",
                 common.shown(common.clock(ahead), 1e-3) if ahead else "",
             ]
         )
-    columns = ["", "step, ms", "CPU, ms", f"x {AUTOGRAD}", f"x {PRODUCT}", "forward, ms"]
+    ratios = [f"x {name}" for name in (STEP, AUTOGRAD, PRODUCT)]
+    columns = ["", "step, ms", "CPU, ms", *ratios, "forward, ms"]
     return Table(columns, rows, case.title, note)
 
 
