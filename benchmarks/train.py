@@ -36,6 +36,9 @@ NOTE = (
 )
 
 
+KEPT = 60  # points of a curve that are written to the file of results
+
+
 @dataclass
 class Curve:
     """(processor seconds, test RMSE) at every step, on a clock that can stand still."""
@@ -206,7 +209,11 @@ def main() -> None:
         arguments,
         "Test RMSE against processor time, exp(sin(pi x) + y^2)",
         [table(curves, reasons), sparse_table(sparse)],
-        {"curves": curves, "left out": reasons, "sparse": sparse},
+        {
+            "curves": {name: [thinned(curve) for curve in runs] for name, runs in curves.items()},
+            "left out": reasons,
+            "sparse": sparse,
+        },
         facts,
     )
     if arguments.figure:
@@ -247,6 +254,13 @@ def lowest_so_far(points: Sequence[tuple[float, float]]) -> list[tuple[float, fl
         best = min(best, rmse)
         result.append((seconds, best))
     return result
+
+
+def thinned(curve: Sequence[tuple[float, float]]) -> list[list[float]]:
+    """At most KEPT points, evenly spread over the logarithm of the step, for the record."""
+    last = len(curve) - 1
+    places = {round(last ** (n / (KEPT - 1))) for n in range(KEPT)} if last > 0 else set()
+    return [[float(f"{value:.4g}") for value in curve[at]] for at in sorted({0, last} | places)]
 
 
 # -- results --------------------------------------------------------------------------------------

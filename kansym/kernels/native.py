@@ -122,6 +122,19 @@ def _apply(function: type[_LayerFunction], x: Tensor, edges: NumericEdges) -> Te
     return function.apply(x, edges.coef, edges.base_weight, edges)  # pyright: ignore[reportReturnType]
 
 
+def _by_reference(
+    y: Tensor, inputs: tuple[Tensor, ...], gradient: Tensor
+) -> tuple[Tensor | None, ...]:
+    """Gradients of y = reference(inputs) that can be differentiated again; None for constants."""
+    if not y.requires_grad:  # no edge is numeric
+        return (None,) * len(inputs)
+    wanted = [tensor for tensor in inputs if tensor.requires_grad]
+    found = iter(
+        torch.autograd.grad(y, wanted, gradient, create_graph=True, materialize_grads=True)
+    )
+    return tuple(next(found) if tensor.requires_grad else None for tensor in inputs)
+
+
 class _Features(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x: Tensor, shape: EdgeShape) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
@@ -185,13 +198,8 @@ class _Variances(torch.autograd.Function):
         cov, coef, base_weight, knots, is_numeric = ctx.saved_tensors
         edges = NumericEdges(ctx.shape._replace(knots=knots), coef, base_weight, is_numeric)
         if torch.is_grad_enabled():
-            inputs = [t for t in (cov, coef, base_weight) if t.requires_grad]
-            found = iter(
-                torch.autograd.grad(
-                    reference.variances(cov, edges), inputs, gradient, create_graph=True
-                )
-            )
-            return *(next(found) if n else None for n in ctx.needs_input_grad[:3]), None
+            y = reference.variances(cov, edges)
+            return *_by_reference(y, (cov, coef, base_weight), gradient), None
         gradient, wide = gradient.contiguous(), cov.double().contiguous()
         struct, _held = layer_struct(edges.shape, len(is_numeric), edges)
         found = zero_gradient(edges)
@@ -225,14 +233,8 @@ class _LayerFunction(torch.autograd.Function):
         x, coef, base_weight, knots, is_numeric = ctx.saved_tensors
         edges = NumericEdges(ctx.shape._replace(knots=knots), coef, base_weight, is_numeric)
         if torch.is_grad_enabled():
-            inputs = [t for t in (x, coef, base_weight) if t.requires_grad]
             y = cls.reference(x, edges)
-            if not y.requires_grad:  # no edge is numeric
-                return None, None, None, None
-            found = iter(
-                torch.autograd.grad(y, inputs, gradient, create_graph=True, materialize_grads=True)
-            )
-            return *(next(found) if n else None for n in ctx.needs_input_grad[:3]), None
+            return *_by_reference(y, (x, coef, base_weight), gradient), None
         x, gradient = x.contiguous(), gradient.contiguous()
         struct, _held = layer_struct(edges.shape, len(is_numeric), edges)
         weights = zero_gradient(edges)
