@@ -9,7 +9,8 @@ from sympy import E, Float, Integer, Rational, Symbol, cos, exp, log, pi, sin, s
 
 from kansym import KAN, Formula, NoSampleError
 from kansym.symbolic import snap
-from kansym.symbolic.snap import candidates, parametrise, snap_formula
+from kansym.symbolic.constants import ConstantProblem, parametrise
+from kansym.symbolic.snap import candidates, snap_formula
 
 X1, X2 = Symbol("x1", real=True), Symbol("x2", real=True)
 
@@ -205,7 +206,7 @@ def test_the_test_of_significance_refuses(monkeypatch):
     monkeypatch.setattr(snap, "CHANCE_OF_WHOLE", 1e9)
     result = snap_formula(Formula([expr], [X1, X2]), X, y)
     assert float(result.exprs[0].subs(X1, 1)) == pytest.approx(3.2, abs=2e-3)
-    monkeypatch.setattr(snap._Data, "bears_out", lambda *fits: True)
+    monkeypatch.setattr(ConstantProblem, "bears_out", lambda *fits: True)
     result = snap_formula(Formula([expr], [X1, X2]), X, y)
     assert float(result.exprs[0].subs(X1, 1)) != pytest.approx(3.2, abs=0.1)
 

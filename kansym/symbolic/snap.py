@@ -10,16 +10,16 @@ relative precision of 1e-3.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
 import sympy
-from scipy import optimize, stats
-from sympy import Float, Symbol
+from sympy import Symbol
 
+from kansym.symbolic.constants import ConstantFit, ConstantProblem
 from kansym.symbolic.formula import Expr, Formula, is_real
 
 WINDOW = 3.3  # standard errors within which an exact number is tried; the F-test allows no more
@@ -28,7 +28,6 @@ CHANCE_OF_WHOLE = 0.1  # the same for integers and halves, which true constants 
 RESOLUTION = 1e-10  # relative; no constant is taken to be better known than this
 SIGNIFICANCE = 1e-3  # of the F-test that refuses a snap
 ZERO_SIGNIFICANCE = 0.02  # a term is left out only when it is hardly noticed
-ROUNDING = 1e-12  # residuals this small beside y are rounding, not misfit
 
 
 @dataclass(frozen=True)
@@ -38,54 +37,28 @@ class _Exact:
     level: int
 
 
-@dataclass(frozen=True)
-class _Template:
-    """An expression in the variables and in free parameters.
-
-    compiled(*columns, *values of slots) gives its value and its slope in every slot. A slot that is
-    not free is `known`: an exact number in `expr`, so that nothing is compiled anew for it.
-    """
-
-    expr: Expr
-    free: tuple[Symbol, ...]
-    slots: tuple[Symbol, ...]
-    compiled: Callable[..., list[Any]]
-    known: dict[Symbol, float]
-
-
-@dataclass(frozen=True)
-class _Fit:
-    """A template, and the values of its free parameters that fit best."""
-
-    template: _Template
-    values: np.ndarray
-    errors: np.ndarray
-    sse: float
-
-
-def snap_formula(formula: Formula, X: np.ndarray, y: np.ndarray) -> Formula:
+def snap_formula(
+    formula: Formula, X: np.ndarray, y: np.ndarray, weight: np.ndarray | None = None
+) -> Formula:
     """The formula with constants replaced where the data bear it out; the rest refitted.
 
-    X: [n, inputs], y: [n, outputs], the data the formula was found on. Every output is treated on
-    its own. `Formula.snapped` lists what was replaced.
+    X: [n, inputs], y: [n, outputs], the data the formula was found on; weight: [n], how much each
+    row counts. Every output is treated on its own. `Formula.snapped` lists what was replaced.
     """
     exprs, snapped = [], list(formula.snapped)
     for o, expr in enumerate(formula.exprs):
-        new, found = _snap(expr, formula.variables, X, y[:, o])
+        new, found = snap_expression(expr, ConstantProblem(formula.variables, X, y[:, o], weight))
         exprs.append(new)
         snapped += found
     return formula._with(exprs, snapped)
 
 
-def _snap(
-    expr: Expr, variables: Sequence[Symbol], X: np.ndarray, y: np.ndarray
-) -> tuple[Expr, list[tuple[float, Expr]]]:
+def snap_expression(expr: Expr, data: ConstantProblem) -> tuple[Expr, list[tuple[float, Expr]]]:
+    """One expression with its constants snapped, and (value, exact number) of each."""
     if not is_real(expr):
         return expr, []
-    template, parameters, start = parametrise(expr)
-    data = _Data(variables, X, y)
-    fit = data.fit(data.compile(template, parameters), start)
-    if fit is None or not parameters:
+    fit = data.fit_expression(expr)
+    if fit is None or not fit.template.free:
         return expr, []
     snapped: list[tuple[float, Expr]] = []
     refused: set[Symbol] = set()
@@ -99,32 +72,10 @@ def _snap(
             fit, exact = better
             snapped.append((value, exact.form))
             refused.clear()  # with one constant less the others are better known
-    decimals = {p: _float(v) for p, v in zip(fit.template.free, fit.values, strict=True)}
-    return fit.template.expr.xreplace(decimals), snapped
+    return fit.expr, snapped
 
 
-def parametrise(expr: Expr) -> tuple[Expr, list[Symbol], np.ndarray]:
-    """The expression with every decimal, occurrence by occurrence, replaced by a parameter."""
-    parameters: list[Symbol] = []
-    values: list[float] = []
-
-    def walk(node: Any) -> Any:
-        if isinstance(node, Float):
-            parameters.append(sympy.Dummy(f"p{len(parameters)}", real=True))
-            values.append(float(node))
-            return parameters[-1]
-        if not node.args or not node.has(Float):
-            return node
-        return node.func(*(walk(arg) for arg in node.args))
-
-    return walk(expr), parameters, np.array(values)
-
-
-def _float(value: float) -> Any:
-    return Float(value, 17)
-
-
-def _best_known(fit: _Fit, refused: set[Symbol]) -> int | None:
+def _best_known(fit: ConstantFit, refused: set[Symbol]) -> int | None:
     """Index of the parameter to try next. Constants that may be zero come first: a term that
     vanishes makes every other constant better known."""
     left = [n for n, p in enumerate(fit.template.free) if p not in refused]
@@ -133,111 +84,24 @@ def _best_known(fit: _Fit, refused: set[Symbol]) -> int | None:
     return min(left, key=lambda n: (not _may_be_zero(fit, n), _relative_error(fit, n)))
 
 
-def _relative_error(fit: _Fit, n: int) -> float:
+def _relative_error(fit: ConstantFit, n: int) -> float:
     return fit.errors[n] / max(abs(fit.values[n]), 1e-300)
 
 
-def _may_be_zero(fit: _Fit, n: int) -> bool:
+def _may_be_zero(fit: ConstantFit, n: int) -> bool:
     return abs(fit.values[n]) <= WINDOW * fit.errors[n]
 
 
-class _Data:
-    """The rows a formula must fit."""
-
-    def __init__(self, variables: Sequence[Symbol], X: np.ndarray, y: np.ndarray):
-        self.variables, self.columns, self.y = list(variables), list(X.T), y
-        self.floor = len(y) * (ROUNDING * np.sqrt(np.mean(y**2))) ** 2
-
-    def compile(self, expr: Expr, parameters: Sequence[Symbol]) -> _Template:
-        forms = [expr, *(sympy.diff(expr, p) for p in parameters)]
-        arguments = [*self.variables, *parameters]
-        compiled = sympy.lambdify(arguments, forms, modules=["scipy", "numpy"], cse=True)
-        return _Template(expr, tuple(parameters), tuple(parameters), compiled, {})
-
-    def replace(self, template: _Template, parameter: Symbol, exact: _Exact) -> _Template:
-        expr = template.expr.xreplace({parameter: exact.form})
-        free = tuple(p for p in template.free if p != parameter and expr.has(p))
-        if len(free) < len(template.free) - 1:  # a vanished term takes others along
-            return self.compile(expr, free)
-        known = template.known | {parameter: exact.value}
-        return _Template(expr, free, template.slots, template.compiled, known)
-
-    def fit(self, template: _Template, start: np.ndarray) -> _Fit | None:
-        """Least squares from `start`; None when the template is not finite on the data."""
-        residual, slopes = self._functions(template)
-        if not np.isfinite(residual(start)).all():
-            return None
-        if not template.free:
-            return _Fit(template, start, start, float(np.sum(residual(start) ** 2)))
-        result = optimize.least_squares(
-            lambda p: np.nan_to_num(residual(p), nan=1e150, posinf=1e150, neginf=-1e150),
-            start,
-            slopes,  # pyright: ignore[reportArgumentType]
-            method="lm" if len(self.y) >= len(start) else "trf",
-            x_scale="jac",
-            ftol=1e-15,
-            xtol=1e-15,
-            gtol=1e-15,
-            max_nfev=200,
-        )
-        J = slopes(result.x)
-        sse = float(np.sum(residual(result.x) ** 2))
-        variance = max(sse, self.floor) / max(1, len(self.y) - len(start))
-        errors = np.sqrt(variance * np.abs(_inverse_diagonal(J)))
-        return _Fit(template, result.x, errors, sse)
-
-    def _functions(self, template: _Template) -> tuple[Callable, Callable]:
-        """Residuals and their slopes as functions of the free parameters."""
-        place = [template.slots.index(p) for p in template.free]
-        values = np.array([template.known.get(p, np.nan) for p in template.slots])
-
-        def evaluate(p: np.ndarray) -> list[np.ndarray]:
-            values[place] = p
-            with np.errstate(all="ignore"):
-                rows = template.compiled(*self.columns, *values)
-            return [np.broadcast_to(row, self.y.shape) for row in rows]
-
-        def residual(p: np.ndarray) -> np.ndarray:
-            return evaluate(p)[0] - self.y
-
-        def slopes(p: np.ndarray) -> np.ndarray:
-            rows = evaluate(p)
-            J = np.stack([rows[1 + n] for n in place], 1)
-            return np.nan_to_num(J.astype(float), nan=0.0, posinf=1e150, neginf=-1e150)
-
-        return residual, slopes
-
-    def bears_out(self, free: _Fit, snapped: _Fit, significance: float) -> bool:
-        """F-test of the parameters that `snapped` has less; misfit at rounding level passes."""
-        if snapped.sse <= 10 * self.floor:
-            return True
-        freedom = len(self.y) - len(free.template.free)
-        if freedom < 1 or free.sse <= 0:
-            return False
-        fewer = max(1, len(free.template.free) - len(snapped.template.free))
-        ratio = (snapped.sse - free.sse) / fewer / (max(free.sse, self.floor) / freedom)
-        return bool(ratio <= stats.f.isf(significance, fewer, freedom))
-
-
-def _inverse_diagonal(J: np.ndarray) -> np.ndarray:
-    """Diagonal of (J'J)^-1; huge for parameters that the data do not determine."""
-    size = np.linalg.norm(J, axis=0)
-    scale = np.where(size > 0, size, 1.0)
-    _, singular, rows = np.linalg.svd(J / scale, full_matrices=False)
-    inverse = 1 / np.maximum(singular, 1e-13 * singular.max(initial=1e-300))
-    return ((rows.T * inverse) ** 2).sum(1) / scale**2
-
-
 def _try_exact(
-    fit: _Fit, n: int, data: _Data, first: _Fit | None = None
-) -> tuple[_Fit, _Exact] | None:
+    fit: ConstantFit, n: int, data: ConstantProblem, first: ConstantFit | None = None
+) -> tuple[ConstantFit, _Exact] | None:
     """The first exact number near parameter n that a refit of the others bears out, against `fit`
     and against the `first` fit: many small steps must not add up to a large one."""
     parameter, value = fit.template.free[n], float(fit.values[n])
     values = dict(zip(fit.template.free, fit.values, strict=True))
     window = max(WINDOW * float(fit.errors[n]), RESOLUTION * abs(value))
     for exact in candidates(value, window):
-        template = data.replace(fit.template, parameter, exact)
+        template = data.replace(fit.template, parameter, exact.form, exact.value)
         if not is_real(template.expr):
             continue
         trial = data.fit(template, np.array([values[p] for p in template.free]))
