@@ -1,0 +1,314 @@
+"""Names for one curve v(u): from single functions of the library to chains and rationals.
+
+    single    c f(a u + b) + d                     every f of the library
+    power     c u^p + d                            any real p
+    poly      sum_k c_k u^k                        up to degree 8, terms that matter only
+    rational  P(u) / Q(u)                          linear least squares for P - v Q = 0
+    chain     u^-p T^-1(c f(a u + b) + d)          T of `outer`, p a small power
+    pair      c1 e1(u) + c2 e2(u) + d              e1, e2 from a list of short expressions
+
+All are proposals; a contest on the curve fits their constants and ranks them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import product
+
+import numpy as np
+import sympy
+import torch
+from sympy import Symbol
+
+from kansym.affine import fit_affine
+from kansym.discovery.contest import Contest, Entry, evaluate
+from kansym.discovery.outer import outers_for
+from kansym.functions import SymbolicFunction, get_function
+from kansym.symbolic.constants import decimal
+from kansym.symbolic.formula import Expr
+from kansym.symbolic.normal_form import normal_edge
+
+SINGLES = 6  # functions of the library that enter the contest
+MAX_DEGREE = 8
+RATIONAL_DEGREES = [
+    (p, q) for total in range(2, 11) for p, q in product(range(7), range(1, 5)) if p + q == total
+]
+CHAIN_FUNCTIONS = ("x", "x^2", "exp", "log", "sin", "sqrt", "1/x")
+CHAIN_POWERS = (0, 1, -1, 2, -2, 3, -3)
+CHAIN_POINTS = 64
+CHAINS = 6  # that enter the contest
+MATTERS = 1e-9  # of v's spread: a smaller term of a noiseless polynomial is rounding
+
+
+def name_curve(
+    u: np.ndarray,
+    v: np.ndarray,
+    symbol: Symbol,
+    functions: Sequence[SymbolicFunction],
+    noise: float = 0.0,
+    top: int = 4,
+    weight: np.ndarray | None = None,
+) -> list[Entry]:
+    """Formulas for v(u) in `symbol`, best first.
+
+    u, v: [n]. noise: standard deviation of v's error. top: how many.
+    """
+    contest = Contest(u[:, None], v, (symbol,), noise, weight)
+    size = float(np.abs(v).max())
+    if not np.isfinite(size) or np.ptp(v) <= 1e-13 * size:
+        contest.enter(decimal(float(np.mean(v))), "constant")
+        return contest.ranking[:top]
+    contest.enter(_line(u, v, symbol), "line")
+    n_distinct = len(np.unique(u))
+    if n_distinct <= 2 or contest.reaches(contest.best):
+        return contest.ranking[:top]
+    names = frozenset(f.name for f in functions)
+    steps = [_singles(u, v, symbol, functions), _powers(u, v, symbol)]
+    if n_distinct > 3 and {"x^2", "x^3"} <= names:
+        steps.append(_polynomials(u, v, symbol, contest))
+        if "1/x" in names:
+            steps.append(_rationals(u, v, symbol, contest))
+    for proposals in steps:
+        for found_by, expr in proposals:
+            contest.enter(expr, found_by)
+    if not contest.reaches(contest.best):
+        for found_by, expr in _chains(u, v, symbol, names):
+            contest.enter(expr, found_by)
+    if not contest.reaches(contest.best):
+        for found_by, expr in _pairs(u, v, symbol, names):
+            contest.enter(expr, found_by)
+    return contest.ranking[:top]
+
+
+Proposals = Iterator[tuple[str, Expr]]
+
+
+def _line(u: np.ndarray, v: np.ndarray, symbol: Symbol) -> Expr:
+    slope, offset = np.polyfit(u, v, 1)
+    return decimal(slope) * symbol + decimal(offset)
+
+
+def _singles(
+    u: np.ndarray, v: np.ndarray, symbol: Symbol, functions: Sequence[SymbolicFunction]
+) -> Proposals:
+    x, y = (torch.as_tensor(np.ascontiguousarray(values))[None] for values in (u, v))
+    fits = fit_affine(x, y, functions)
+    r2 = fits.r2[0].numpy()
+    # One of each family: sin and cos are the same edge.
+    families: set[str] = set()
+    for n in np.argsort(-r2):
+        f = functions[n]
+        if np.isfinite(r2[n]) and f.family not in families and len(families) < SINGLES:
+            families.add(f.family)
+            yield "single", normal_edge(f, symbol, *fits.affine[0, n].tolist())
+
+
+def _powers(u: np.ndarray, v: np.ndarray, symbol: Symbol) -> Proposals:
+    """c u^p, and c u^p + d from a few p."""
+    if u.min() <= 0:
+        return
+    if np.all(v > 0) or np.all(v < 0):
+        p, offset = np.polyfit(np.log(u), np.log(np.abs(v)), 1)
+        if abs(offset) < 300:
+            sign = 1.0 if v[0] > 0 else -1.0
+            yield "power", decimal(sign * np.exp(offset)) * symbol ** decimal(p)
+    for p in (-1.5, 0.5, 1.5, 2.5):
+        slope, offset = np.polyfit(u**p, v, 1)
+        yield "power", decimal(slope) * symbol ** decimal(p) + decimal(offset)
+
+
+def _polynomials(u: np.ndarray, v: np.ndarray, symbol: Symbol, contest: Contest) -> Proposals:
+    """Rising degrees until one reaches the data or the rows no longer tell."""
+    n = len(u)
+    for degree in range(2, min(MAX_DEGREE, n - 2, len(np.unique(u)) - 2) + 1):
+        coef, rmse = _least_squares(np.vander(u, degree + 1, increasing=True), v)
+        exact = rmse <= contest.floor * 1.05
+        if degree <= 4 or exact:
+            yield "poly", _polynomial(_thinned(u, v, coef, contest), symbol)
+        if exact:
+            return
+
+
+def _least_squares(A: np.ndarray, v: np.ndarray) -> tuple[np.ndarray, float]:
+    size = np.sqrt((A**2).mean(0))
+    size[size == 0] = 1.0
+    coef = np.linalg.lstsq(A / size, v, rcond=None)[0]
+    rmse = float(np.sqrt(np.mean((A / size @ coef - v) ** 2)))
+    return coef / size, rmse
+
+
+def _thinned(u: np.ndarray, v: np.ndarray, coef: np.ndarray, contest: Contest) -> np.ndarray:
+    """The coefficients without terms that the fit does not need, the smallest first."""
+    n, kept = len(u), list(range(len(coef)))
+    A = np.vander(u, len(coef), increasing=True)
+    _, full = _least_squares(A, v)
+    while len(kept) > 1:
+        trials = [[k for k in kept if k != drop] for drop in kept]
+        errors = [_least_squares(A[:, trial], v)[1] for trial in trials]
+        best = int(np.argmin(errors))
+        allowed = max(contest.floor * 1.05, full * (1 + 3.0 / n), MATTERS * contest.spread)
+        if errors[best] > allowed:
+            break
+        kept = trials[best]
+    thin = np.zeros_like(coef)
+    thin[kept] = _least_squares(A[:, kept], v)[0]
+    return thin
+
+
+def _polynomial(coef: np.ndarray, symbol: Symbol) -> Expr:
+    return sympy.Add(*(decimal(c) * symbol**k for k, c in enumerate(coef) if c != 0))
+
+
+def _rationals(u: np.ndarray, v: np.ndarray, symbol: Symbol, contest: Contest) -> Proposals:
+    """P / Q of rising total degree: the first that reaches the data, and the best of few terms.
+
+    P(u) - v Q(u) = 0 has a least-squares solution by the smallest singular vector; each is weighted
+    once more by the 1 / Q it found.
+    """
+    best: tuple[float, Expr] | None = None
+    for p, q in RATIONAL_DEGREES:
+        if p + q + 1 >= len(u) - 1:
+            continue
+        found = _rational(u, v, symbol, p, q)
+        if found is None:
+            continue
+        rmse, expr = found
+        if rmse <= max(contest.floor * 1.05, 1e-9 * contest.spread):
+            yield "rational", expr
+            return
+        if p + q <= 3 and (best is None or rmse < 0.5 * best[0]):
+            best = found
+    if best is not None:
+        yield "rational", best[1]
+
+
+def _rational(
+    u: np.ndarray, v: np.ndarray, symbol: Symbol, p: int, q: int
+) -> tuple[float, Expr] | None:
+    P, Q = np.vander(u, p + 1, increasing=True), np.vander(u, q + 1, increasing=True)
+    weight = np.ones(len(u))
+    coef = np.zeros(p + q + 2)
+    for _ in range(3):
+        A = np.concatenate([P, -v[:, None] * Q], 1) * weight[:, None]
+        size = np.sqrt((A**2).sum(0))
+        size[size == 0] = 1.0
+        coef = np.linalg.svd(A / size)[2][-1] / size
+        denominator = Q @ coef[p + 1 :]
+        if not np.abs(denominator).min() > 1e-9 * np.abs(denominator).max():
+            return None
+        weight = 1 / np.abs(denominator)
+        weight /= weight.max()
+    denominator = Q @ coef[p + 1 :]
+    if not (np.all(denominator > 0) or np.all(denominator < 0)):
+        return None  # a pole among the data
+    rmse = float(np.sqrt(np.mean((P @ coef[: p + 1] / denominator - v) ** 2)))
+    top, bottom = coef[: p + 1], coef[p + 1 :]
+    small = 1e-8
+    top = np.where(np.abs(top) * np.abs(P).max(0) < small * np.abs(P @ top).max(), 0.0, top)
+    bottom = np.where(
+        np.abs(bottom) * np.abs(Q).max(0) < small * np.abs(denominator).max(), 0.0, bottom
+    )
+    lead = bottom[np.flatnonzero(bottom)[-1]]
+    if not np.flatnonzero(bottom)[-1]:
+        return None  # a polynomial
+    numerator = _polynomial(top / lead, symbol)
+    # The leading coefficient of Q stays 1: one number less that the data do not determine.
+    terms = [decimal(c) * symbol**k for k, c in enumerate(bottom[:-1] / lead) if c != 0]
+    degree = int(np.flatnonzero(bottom)[-1])
+    terms = [decimal(bottom[k] / lead) * symbol**k for k in range(degree) if bottom[k] != 0] + [
+        symbol**degree
+    ]
+    return rmse, numerator / sympy.Add(*terms)
+
+
+def _chains(u: np.ndarray, v: np.ndarray, symbol: Symbol, names: frozenset[str]) -> Proposals:
+    """f on v undone by an outer function, perhaps after a power of u was drawn out."""
+    order = np.argsort(u)
+    picked = order[np.linspace(0, len(u) - 1, min(len(u), CHAIN_POINTS)).astype(int)]
+    x, y = u[picked], v[picked]
+    powers = CHAIN_POWERS if np.all(u != 0) else (0,)
+    functions = [get_function(name) for name in CHAIN_FUNCTIONS if name in names]
+    plans, curves = [], []
+    for p in powers:
+        drawn, whole = y * x ** float(p), v * u ** float(p)
+        for outer in outers_for(whole, names):
+            t = outer.forward(drawn)
+            if (outer.name, p) != ("y", 0) and np.isfinite(t).all() and np.ptp(t) > 0:
+                plans.append((outer, p, whole))
+                curves.append(t)
+    if not plans or not functions:
+        return
+    X = torch.as_tensor(np.tile(x, (len(curves), 1)))
+    fits = fit_affine(X, torch.as_tensor(np.stack(curves)), functions)
+    ranked = []
+    for e, (outer, p, whole) in enumerate(plans):
+        for n, f in enumerate(functions):
+            r2 = float(fits.r2[e, n])
+            if r2 > 0.9:
+                inner = normal_edge(f, symbol, *fits.affine[e, n].tolist())
+                expr = outer.undone(inner, whole) * symbol ** (-p)
+                values = evaluate(expr, (symbol,), u[:, None])
+                error = float(np.sqrt(np.mean((values - v) ** 2)))
+                if np.isfinite(error):
+                    ranked.append((error, abs(p), len(ranked), expr))
+    ranked.sort(key=lambda item: item[:3])
+    for _, _, _, expr in ranked[:CHAINS]:
+        yield "chain", expr
+
+
+def _pairs(u: np.ndarray, v: np.ndarray, symbol: Symbol, names: frozenset[str]) -> Proposals:
+    """The best sums of two short expressions, by exhaustion."""
+    forms, columns = _short_expressions(u, symbol, names)
+    if len(forms) < 2:
+        return
+    target = v - v.mean()
+    size = float(np.sqrt(target @ target))
+    M = columns - columns.mean(0)
+    M /= np.sqrt((M**2).sum(0))
+    r = M.T @ target / size
+    G = M.T @ M
+    with np.errstate(all="ignore"):
+        # R2 of the best combination of columns i and j
+        r2 = (r[:, None] ** 2 + r[None] ** 2 - 2 * r[:, None] * r[None] * G) / (1 - G**2)
+    r2[~(np.abs(G) < 1 - 1e-10)] = -1.0
+    r2 = np.triu(r2, 1)
+    for place in np.argsort(-r2, axis=None)[:4]:
+        i, j = np.unravel_index(place, r2.shape)
+        A = np.column_stack([columns[:, [i, j]], np.ones(len(v))])
+        c = _least_squares(A, v)[0]
+        yield "pair", decimal(c[0]) * forms[i] + decimal(c[1]) * forms[j] + decimal(c[2])
+
+
+def _short_expressions(
+    u: np.ndarray, symbol: Symbol, names: frozenset[str]
+) -> tuple[list[Expr], np.ndarray]:
+    """Functions of simple arguments, and products of two of them, with their values [n, forms]."""
+    x = symbol
+    inner = [x, 2 * x, x / 2, x**2, x + 1, x**2 + 1, x**2 + x, -x]
+    outer = {
+        "sin": sympy.sin, "cos": sympy.cos, "exp": sympy.exp, "log": sympy.log,
+        "sqrt": sympy.sqrt, "1/x": lambda t: 1 / t, "tanh": sympy.tanh,
+    }  # fmt: skip
+    forms: list[Expr] = [x, x**2, x**3]
+    forms += [f(t) for name, f in outer.items() if name in names for t in inner]
+    forms = list(dict.fromkeys(forms))
+    forms, columns = _distinct(forms, u, x)
+    single = len(forms)
+    products = [forms[i] * forms[j] for i in range(single) for j in range(i, single)]
+    values = [columns[:, i] * columns[:, j] for i in range(single) for j in range(i, single)]
+    everything = np.concatenate([columns, np.stack(values, 1)], 1) if values else columns
+    ok = np.isfinite(everything).all(0) & (np.ptp(everything, axis=0) > 1e-9)
+    forms = [form for form, good in zip([*forms, *products], ok, strict=True) if good]
+    return forms, everything[:, ok]
+
+
+def _distinct(
+    forms: Sequence[Expr], u: np.ndarray, symbol: Symbol
+) -> tuple[list[Expr], np.ndarray]:
+    kept, columns = [], []
+    for form in forms:
+        values = evaluate(form, (symbol,), u[:, None])
+        if np.isfinite(values).all() and np.ptp(values) > 1e-9 and np.abs(values).max() < 1e6:
+            kept.append(form)
+            columns.append(values)
+    return kept, np.stack(columns, 1) if columns else np.zeros((len(u), 0))

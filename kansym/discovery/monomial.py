@@ -1,0 +1,89 @@
+"""Monomials: y = c prod_i x_i^p_i, and functions of one: y = phi(prod_i x_i^p_i)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from fractions import Fraction
+from itertools import product
+
+import numpy as np
+import sympy
+from sympy import Symbol
+
+from kansym.symbolic.constants import decimal
+from kansym.symbolic.formula import Expr
+
+MAX_DENOMINATOR = 4
+NEAR = 0.02  # of an exponent to the fraction it is taken for
+INDEX_COLUMNS = 5  # exponents of more columns are not enumerated
+INDEX_POWERS = (-2, -1, 0, 1, 2)
+ROUGH = 0.2  # von Neumann ratio above which a sorted sequence is no curve
+
+
+def nice_power(p: float, near: float = NEAR) -> Fraction | None:
+    """The fraction with a small denominator near p, if any."""
+    nearest = Fraction(p).limit_denominator(MAX_DENOMINATOR)
+    return nearest if abs(p - nearest) <= near * max(1.0, abs(p)) else None
+
+
+def as_rational(p: Fraction) -> Expr:
+    return sympy.Rational(p.numerator, p.denominator)
+
+
+def power_product(symbols: Sequence[Expr], powers: Sequence[Fraction]) -> Expr:
+    """prod_i symbols_i ^ powers_i."""
+    factors = (s ** as_rational(p) for s, p in zip(symbols, powers, strict=True))
+    return sympy.Mul(*factors)
+
+
+def monomial(X: np.ndarray, y: np.ndarray, symbols: Sequence[Symbol]) -> list[Expr]:
+    """The log-linear fit with its exponents as they come and as fractions; none where it is no
+    candidate: a column that is not of one sign may only stand in a whole power."""
+    if np.any(y == 0) or np.any(X == 0) or len(y) < X.shape[1] + 2:
+        return []
+    A = np.column_stack([np.ones(len(y)), np.log(np.abs(X))])
+    # Weighted by y^2: an error of y counts the same in every row.
+    weight = np.minimum(np.abs(y), 1e6 * np.median(np.abs(y)))
+    coef = np.linalg.lstsq(A * weight[:, None], np.log(np.abs(y)) * weight, rcond=None)[0]
+    if not abs(coef[0]) < 300:
+        return []
+    forms: list[Expr] = []
+    fractions = [nice_power(p, 0.1) or Fraction(0) for p in coef[1:]]
+    signs = np.sign(y)
+    for i, p in enumerate(fractions):
+        if p.denominator == 1 and p.numerator % 2:
+            signs = signs * np.sign(X[:, i])
+        elif p.denominator > 1 and np.any(X[:, i] < 0):
+            return []
+    if not np.all(signs == signs[0]):
+        return []
+    c = decimal(float(signs[0] * np.exp(coef[0])))
+    forms.append(c * power_product(symbols, fractions))
+    if np.all(X > 0):
+        powers = [s ** decimal(p) for s, p in zip(symbols, coef[1:], strict=True)]
+        forms.append(c * sympy.Mul(*powers))
+    return forms
+
+
+def index_powers(X: np.ndarray, y: np.ndarray, top: int = 2) -> list[tuple[Fraction, ...]]:
+    """Exponents for which y is nearly a curve over prod x_i^p_i, best first.
+
+    All small whole exponents are tried: sorted by the product, neighbouring rows of a curve have
+    nearly the same y (von Neumann 1941). It needs no slopes, so oscillations do not matter.
+    """
+    m = X.shape[1]
+    if not 2 <= m <= INDEX_COLUMNS or np.any(X <= 0) or len(y) < 30:
+        return []
+    logs = np.log(X)
+    found = []
+    for powers in product(INDEX_POWERS, repeat=m):
+        first = next((p for p in powers if p), 0)
+        if first <= 0 or sum(p != 0 for p in powers) < 2:
+            continue  # u and 1 / u are the same curve; single columns are other rungs' work
+        if np.gcd.reduce(powers) > 1:
+            continue
+        order = np.argsort(logs @ np.array(powers, float))
+        ratio = float(np.mean(np.diff(y[order]) ** 2) / (2 * np.var(y)))
+        found.append((ratio, powers))
+    found.sort()
+    return [tuple(map(Fraction, powers)) for ratio, powers in found[:top] if ratio < ROUGH]

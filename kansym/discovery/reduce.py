@@ -1,0 +1,222 @@
+"""From a problem to smaller ones, and from their formulas back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from sympy import Dummy, Symbol
+
+from kansym.discovery.monomial import as_rational, nice_power
+from kansym.discovery.slopes import Slopes
+from kansym.discovery.symmetry import Split, Symmetry
+from kansym.symbolic.constants import decimal
+from kansym.symbolic.formula import Expr
+from kansym.symbolic.normal_form import normal_product
+
+ANCHORS = 6
+TINY = 1e-8  # of a column's size: rows so close to zero are not divided by
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Rows to explain: y as a function of the columns of X.
+
+    noise: standard deviation of y's error where y is itself a fit, otherwise 0 or what is known.
+    weight: [n], how much each row counts, or None. depth: reductions so far.
+    """
+
+    X: np.ndarray
+    y: np.ndarray
+    symbols: tuple[Symbol, ...]
+    noise: float = 0.0
+    weight: np.ndarray | None = None
+    depth: int = 0
+
+
+@dataclass(frozen=True)
+class Reduction:
+    """A smaller problem, and how a formula for it becomes one for the larger."""
+
+    kind: str
+    problem: Problem
+    lift: Callable[[Expr], Expr]
+
+
+def without_columns(problem: Problem, gone: Sequence[int]) -> Reduction:
+    """The same rows with fewer columns."""
+    kept = [i for i in range(problem.X.shape[1]) if i not in gone]
+    smaller = replace(
+        problem,
+        X=problem.X[:, kept],
+        symbols=tuple(problem.symbols[i] for i in kept),
+        depth=problem.depth + 1,
+    )
+    return Reduction("drop", smaller, lambda expr: expr)
+
+
+@dataclass
+class _Column:
+    values: np.ndarray
+    expr: Expr
+    kind: str = "as it is"
+
+
+def reduce_by(problem: Problem, symmetries: Sequence[Symmetry]) -> Reduction | None:
+    """The problem in the variables that remain; symmetries that do not go together with earlier
+    ones are passed over. None when none applies, or too few rows are left."""
+    columns = {i: _Column(problem.X[:, i], symbol) for i, symbol in enumerate(problem.symbols)}
+    factor: Expr = as_rational(nice_power(1.0) or 1)  # pyright: ignore[reportArgumentType]
+    divisor = np.ones(len(problem.y))
+    used = []
+    for symmetry in symmetries:
+        pivot = symmetry.pivot
+        if any(i not in columns for i in symmetry.columns) or not _joins(columns, symmetry):
+            continue
+        if symmetry.power:
+            power = nice_power(symmetry.power)
+            if power is None or columns[pivot].kind != "as it is":
+                continue
+            factor = factor * columns[pivot].expr ** as_rational(power)
+            with np.errstate(all="ignore"):
+                divisor = divisor * columns[pivot].values ** float(power)
+        _merge(columns, symmetry)
+        del columns[pivot]
+        used.append(symmetry.kind)
+    if not used:
+        return None
+    return _reduced(problem, "+".join(dict.fromkeys(used)), list(columns.values()), factor, divisor)
+
+
+def _joins(columns: dict[int, _Column], symmetry: Symmetry) -> bool:
+    """Whether the partners can take one more in: relations of slopes outlive a merge only with
+    others of the same kind."""
+    kinds = {columns[i].kind for i in symmetry.partners} - {"as it is"}
+    pivot = columns[symmetry.pivot].kind
+    if symmetry.kind == "rotation":
+        return pivot == "as it is" and kinds <= {"rotation"}
+    return kinds | ({pivot} - {"as it is"}) <= {symmetry.kind}
+
+
+def _merge(columns: dict[int, _Column], symmetry: Symmetry) -> None:
+    pivot = columns[symmetry.pivot]
+    for partner, ratio in zip(symmetry.partners, symmetry.ratios, strict=True):
+        old = columns[partner]
+        with np.errstate(all="ignore"):
+            if symmetry.kind in ("scaling", "triple"):
+                power = nice_power(ratio)
+                assert power is not None
+                values = pivot.values ** float(power) * old.values
+                expr = pivot.expr ** as_rational(power) * old.expr
+            elif symmetry.kind == "shift":
+                values = ratio * pivot.values + old.values
+                expr = _factor(ratio) * pivot.expr + old.expr
+            else:
+                is_fresh = old.kind == "as it is"
+                values = ratio * pivot.values**2 + (old.values**2 if is_fresh else old.values)
+                expr = _factor(ratio) * pivot.expr**2 + (old.expr**2 if is_fresh else old.expr)
+        columns[partner] = _Column(values, expr, symmetry.kind)
+
+
+def _factor(ratio: float) -> Expr:
+    return as_rational(nice_power(ratio)) if ratio.is_integer() else decimal(ratio)  # pyright: ignore[reportArgumentType]
+
+
+def _reduced(
+    problem: Problem, kind: str, columns: list[_Column], factor: Expr, divisor: np.ndarray
+) -> Reduction | None:
+    X = np.stack([c.values for c in columns], 1) if columns else np.zeros((len(problem.y), 0))
+    with np.errstate(all="ignore"):
+        y = problem.y / divisor
+    size = float(np.median(np.abs(divisor)))
+    keep = np.isfinite(X).all(1) & np.isfinite(y) & (np.abs(divisor) > TINY * size)
+    if keep.sum() < max(4, 0.9 * len(y)):
+        return None
+    symbols = tuple(
+        c.expr if isinstance(c.expr, Symbol) else Dummy("u", real=True) for c in columns
+    )
+    back = {s: c.expr for s, c in zip(symbols, columns, strict=True) if s != c.expr}
+    weight = np.ones(len(y)) if problem.weight is None else problem.weight
+    if np.ptp(divisor) > 0:
+        weight = weight * divisor**2 / np.mean(divisor[keep] ** 2)
+    smaller = Problem(
+        X[keep], y[keep], symbols, problem.noise / size, weight[keep], problem.depth + 1
+    )
+    return Reduction(kind, smaller, lambda expr: factor * expr.xreplace(back))
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Blocks of columns as problems of their own, and how their formulas make the whole."""
+
+    kind: str
+    problems: tuple[Problem, ...]
+    join: Callable[[Sequence[Expr]], Expr]
+
+
+def split_by(problem: Problem, split: Split, slopes: Slopes) -> Parts | None:
+    """Every part read off the surface, along its columns from several anchors."""
+    distance = (((slopes.X - slopes.X.mean(0)) / (slopes.X.std(0) + 1e-300)) ** 2).sum(1)
+    values = slopes.values - split.shift
+    if split.outer is None:  # an anchor where the product vanishes shows nothing
+        distance = distance + 1e6 * (np.abs(values) < 0.3 * np.abs(values).mean())
+    anchors = np.argsort(distance)[:ANCHORS]
+    problems = []
+    for block in split.blocks:
+        part = _part(problem, split, slopes, block, anchors)
+        if part is None:
+            return None
+        problems.append(part)
+    shift = split.shift
+
+    def join(exprs: Sequence[Expr]) -> Expr:
+        if split.outer is None:
+            product = normal_product([expr + 0 for expr in exprs])
+            return product + decimal(shift) if shift else product
+        total = sum(exprs)
+        return split.outer.undone(total, values)
+
+    name = "product" if split.outer is None else f"sum of {split.outer.name}"
+    return Parts(name, tuple(problems), join)
+
+
+def _part(
+    problem: Problem,
+    split: Split,
+    slopes: Slopes,
+    block: tuple[int, ...],
+    anchors: np.ndarray,
+) -> Problem | None:
+    others = [i for i in range(slopes.X.shape[1]) if i not in block]
+    views = []
+    for anchor in anchors:
+        rows = slopes.X.copy()
+        rows[:, others] = slopes.X[anchor, others]
+        views.append(slopes.predict(rows) - split.shift)
+    seen = np.stack(views, 1)  # [n, anchors]
+    if split.outer is None:
+        left, sizes, _ = np.linalg.svd(seen, full_matrices=False)
+        part = left[:, 0] * np.sqrt(len(left))
+        part = part * (1.0 if part[np.argmax(np.abs(part))] > 0 else -1.0)
+        doubt = float(np.sqrt((sizes[1:] ** 2).sum()) / sizes[0]) if len(sizes) > 1 else 0.0
+    else:
+        if not split.outer.accepts(seen.ravel()):
+            return None
+        with np.errstate(all="ignore"):
+            t = split.outer.forward(seen)
+        t = t - t.mean(0)
+        part = t.mean(1)
+        doubt = float(np.sqrt(np.mean((t - part[:, None]) ** 2)) / (float(part.std()) or 1.0))
+    keep = np.isfinite(part)
+    if keep.sum() < 4 or not np.ptp(part[keep]) > 0:
+        return None
+    noise = float(part[keep].std()) * max(doubt, slopes.error)
+    return Problem(
+        slopes.X[keep][:, block],
+        part[keep],
+        tuple(problem.symbols[i] for i in block),
+        noise,
+        None,
+        problem.depth + 1,
+    )

@@ -1,0 +1,67 @@
+"""Values, first and mixed second derivatives of the law at the rows, from the better of two
+surfaces: y over x, or log |y| over log x where both are of one sign."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from kansym.discovery.surrogate import MAX_ROWS, Surface
+
+GOOD = 1e-4  # leave-one-out error below which the second surface is not tried
+
+
+@dataclass(frozen=True)
+class Slopes:
+    """X: [n, columns], the rows used. values: [n], smoothed. first: [n, columns]. mixed(i, j): [n].
+
+    error: leave-one-out RMSE of the surface in units of the standard deviation of what it was
+    fitted to. noise: in units of y.
+    predict: values at other rows.
+    """
+
+    X: np.ndarray
+    values: np.ndarray
+    first: np.ndarray
+    mixed: Callable[[int, int], np.ndarray]
+    predict: Callable[[np.ndarray], np.ndarray]
+    error: float
+    noise: float
+
+
+def slopes(X: np.ndarray, y: np.ndarray, rng: np.random.Generator, rows: int = MAX_ROWS) -> Slopes:
+    """Derivatives at up to `rows` rows drawn from X [n, columns], y [n]."""
+    if len(y) > rows:
+        picked = np.sort(rng.choice(len(y), rows, replace=False))
+        X, y = X[picked], y[picked]
+    plain = _plain(X, y)
+    has_logs = np.all(X > 0) and (np.all(y > 0) or np.all(y < 0))
+    if plain.error < GOOD or not has_logs:
+        return plain
+    return min(plain, _logarithmic(X, y), key=lambda surface: surface.error)
+
+
+def _plain(X: np.ndarray, y: np.ndarray) -> Slopes:
+    surface = Surface(X, y)
+    return Slopes(
+        X, surface.values(X), surface.slopes(), surface.mixed, surface.values, surface.error,
+        surface.noise,
+    )  # fmt: skip
+
+
+def _logarithmic(X: np.ndarray, y: np.ndarray) -> Slopes:
+    sign = float(np.sign(y[0]))
+    surface = Surface(np.log(X), np.log(np.abs(y)))
+    values = sign * np.exp(surface.values(np.log(X)))
+    logs = surface.slopes()
+
+    def mixed(i: int, j: int) -> np.ndarray:
+        return values / (X[:, i] * X[:, j]) * (surface.mixed(i, j) + logs[:, i] * logs[:, j])
+
+    def predict(rows: np.ndarray) -> np.ndarray:
+        return sign * np.exp(surface.values(np.log(rows)))
+
+    noise = surface.noise * float(np.sqrt(np.mean(values**2)))
+    return Slopes(X, values, values[:, None] * logs / X, mixed, predict, surface.error, noise)

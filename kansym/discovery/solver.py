@@ -1,0 +1,250 @@
+"""The law behind rows: a ladder of simple forms, then reductions to smaller problems."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import product
+
+import numpy as np
+
+from kansym.discovery.additive import Additive, fit_additive
+from kansym.discovery.contest import Contest, Entry
+from kansym.discovery.curves import name_curve
+from kansym.discovery.monomial import index_powers, monomial, power_product
+from kansym.discovery.outer import IDENTITY, outers_for
+from kansym.discovery.reduce import Problem, Reduction, reduce_by, split_by, without_columns
+from kansym.discovery.slopes import Slopes, slopes
+from kansym.discovery.symmetry import FAINT, Symmetry, reach, splits, symmetries
+from kansym.functions import SymbolicFunction
+from kansym.symbolic.constants import decimal
+from kansym.symbolic.formula import Expr
+
+MAX_DEPTH = 8
+NAMED_MODELS = 2  # additive models whose parts are named
+CLOSE = 0.1  # error of an additive model, of y's spread, above which its names are not sought
+COMBINATIONS = 8  # of names of several parts
+WORSE = 4.0  # times the error of the surface before a reduction: then it was none
+CURVE_ERROR = 0.3  # of a curve over one variable, of y's spread
+
+
+class Clock:
+    """What is left of the time."""
+
+    def __init__(self, max_time: float | None):
+        self.started = time.perf_counter()
+        self.max_time = max_time
+
+    @property
+    def spent(self) -> float:
+        return time.perf_counter() - self.started
+
+    @property
+    def is_over(self) -> bool:
+        return self.max_time is not None and self.spent >= self.max_time
+
+
+@dataclass(frozen=True)
+class Solver:
+    """Searches with the given functions until a formula reaches the data or the clock runs out."""
+
+    functions: Sequence[SymbolicFunction]
+    clock: Clock
+    seed: int = 0
+    report: Callable[[str], None] = lambda line: None
+
+    @property
+    def names(self) -> frozenset[str]:
+        return frozenset(f.name for f in self.functions)
+
+    def solve(
+        self, problem: Problem, contest: Contest | None = None, expected: float | None = None
+    ) -> list[Entry]:
+        """Formulas in the problem's symbols, best first.
+
+        contest: where to enter them. expected: error of the surface of the problem this one was
+        reduced from; when the surface here is much worse, the reduction was wrong and [] returned.
+        """
+        if contest is None:
+            contest = Contest(problem.X, problem.y, problem.symbols, problem.noise, problem.weight)
+        m = problem.X.shape[1]
+        contest.enter(decimal(float(np.mean(problem.y))), "constant")
+        if m == 1:
+            self._name_curve(problem, contest, expected)
+        elif m > 1:
+            self._ladder(problem, contest)
+            if not self._is_done(contest) and problem.depth < MAX_DEPTH:
+                self._reduce(problem, contest, expected)
+        return contest.ranking
+
+    def _is_done(self, contest: Contest) -> bool:
+        return self.clock.is_over or contest.reaches(contest.best)
+
+    # -- one variable ------------------------------------------------------------------------------
+
+    def _name_curve(self, problem: Problem, contest: Contest, expected: float | None) -> None:
+        u, v = problem.X[:, 0], problem.y
+        if expected is not None and len(v) >= 20:
+            model = fit_additive(problem.X, v, IDENTITY)
+            limit = max(WORSE * expected, CURVE_ERROR)
+            if model is not None and model.error > limit * contest.spread:
+                return
+        names = name_curve(
+            u, v, problem.symbols[0], self.functions, problem.noise, weight=problem.weight
+        )
+        for entry in names:
+            contest.enter(entry.expr, entry.found_by)
+
+    # -- the ladder --------------------------------------------------------------------------------
+
+    def _ladder(self, problem: Problem, contest: Contest) -> None:
+        for rung in (self._linear, self._monomials, self._additive, self._index):
+            rung(problem, contest)
+            if self._is_done(contest):
+                return
+
+    def _linear(self, problem: Problem, contest: Contest) -> None:
+        n, m = problem.X.shape
+        if n <= m + 1:
+            return
+        A = np.column_stack([problem.X, np.ones(n)])
+        size = np.abs(A).max(0) + 1e-300
+        coef = np.linalg.lstsq(A / size, problem.y, rcond=None)[0] / size
+        terms = [decimal(c) * s for c, s in zip(coef, problem.symbols, strict=False)]
+        contest.enter(sum(terms) + decimal(coef[-1]), "linear")
+
+    def _monomials(self, problem: Problem, contest: Contest) -> None:
+        for outer in outers_for(problem.y, self.names):
+            with np.errstate(all="ignore"):
+                t = outer.forward(problem.y)
+            if not np.isfinite(t).all():
+                continue
+            for expr in monomial(problem.X, t, problem.symbols):
+                contest.enter(outer.undone(expr, problem.y), f"monomial in {outer.name}")
+                if self._is_done(contest):
+                    return
+
+    def _additive(self, problem: Problem, contest: Contest) -> None:
+        models = [fit_additive(problem.X, problem.y, o) for o in outers_for(problem.y, self.names)]
+        fitted = [m for m in models if m is not None and np.isfinite(m.y_error)]
+        for model in sorted(fitted, key=lambda model: model.y_error)[:NAMED_MODELS]:
+            if model.y_error > CLOSE * contest.spread and problem.depth > 0:
+                return
+            self._name_additive(problem, model, contest)
+            if self._is_done(contest):
+                return
+
+    def _name_additive(self, problem: Problem, model: Additive, contest: Contest) -> None:
+        named = []
+        for i, symbol in enumerate(problem.symbols):
+            part = model.parts[:, i]
+            named.append(
+                name_curve(problem.X[:, i], part, symbol, self.functions, model.error, top=3)
+            )
+            if self.clock.is_over:
+                return
+        for entries in _combinations(named):
+            inner = sum((e.expr for e in entries), decimal(model.constant))
+            contest.enter(model.outer.undone(inner, problem.y), f"sum in {model.outer.name}")
+            if self._is_done(contest):
+                return
+
+    def _index(self, problem: Problem, contest: Contest) -> None:
+        for powers in index_powers(problem.X, problem.y):
+            u = np.exp(np.log(problem.X) @ np.array([float(p) for p in powers]))
+            symbol = problem.symbols[0]
+            form = power_product(problem.symbols, powers)
+            for entry in name_curve(u, problem.y, symbol, self.functions, problem.noise):
+                contest.enter(entry.expr.xreplace({symbol: form}), "curve over a monomial")
+                if self._is_done(contest):
+                    return
+
+    # -- reductions --------------------------------------------------------------------------------
+
+    def _reduce(self, problem: Problem, contest: Contest, expected: float | None) -> None:
+        if len(problem.y) < 12:
+            return
+        rng = np.random.default_rng([self.seed, problem.depth, problem.X.shape[1]])
+        surface = slopes(problem.X, problem.y, rng)
+        self.report(f"surface over {problem.X.shape[1]} variables: error {surface.error:.1e}")
+        if expected is not None and surface.error > max(WORSE * expected, 0.02):
+            return
+        idle = np.flatnonzero(reach(surface) < FAINT).tolist()
+        if idle and len(idle) < problem.X.shape[1]:
+            self._follow(without_columns(problem, idle), contest, surface)
+            return
+        found = symmetries(surface)
+        for symmetry_set in _plans(found)[:1]:
+            self._try(problem, symmetry_set, contest, surface)
+        if self._is_done(contest):
+            return
+        for split in splits(surface, self.names)[:3]:
+            self._join(problem, split, surface, contest)
+            if self._is_done(contest):
+                return
+        for symmetry_set in _plans(found)[1:]:
+            self._try(problem, symmetry_set, contest, surface)
+            if self._is_done(contest):
+                return
+
+    def _try(
+        self,
+        problem: Problem,
+        symmetry_set: Sequence[Symmetry],
+        contest: Contest,
+        surface: Slopes,
+    ) -> None:
+        reduction = reduce_by(problem, symmetry_set)
+        if reduction is not None:
+            self._follow(reduction, contest, surface)
+
+    def _follow(self, reduction: Reduction, contest: Contest, surface: Slopes) -> None:
+        self.report(f"{reduction.kind}: {reduction.problem.X.shape[1]} variables left")
+        for entry in self.solve(reduction.problem, expected=surface.error)[:3]:
+            contest.enter(reduction.lift(entry.expr), reduction.kind)
+            if contest.reaches(contest.best):
+                return
+
+    def _join(self, problem: Problem, split, surface: Slopes, contest: Contest) -> None:
+        parts = split_by(problem, split, surface)
+        if parts is None:
+            return
+        self.report(f"{parts.kind} of {[p.X.shape[1] for p in parts.problems]} variables")
+        solved = []
+        for part in parts.problems:
+            entries = self.solve(part)[:3]
+            if not entries:
+                return
+            solved.append(entries)
+        for entries in _combinations(solved):
+            contest.enter(parts.join([e.expr for e in entries]), parts.kind)
+            if contest.reaches(contest.best):
+                return
+
+
+def _combinations(named: Sequence[Sequence[Entry]]) -> list[tuple[Entry, ...]]:
+    """One entry of each list, those of high rank first."""
+    if any(not entries for entries in named):
+        return []
+    ranks = product(*(range(len(entries)) for entries in named))
+    best = sorted(ranks, key=lambda places: (sum(places), places))[:COMBINATIONS]
+    return [tuple(e[p] for e, p in zip(named, places, strict=True)) for places in best]
+
+
+def _plans(found: Sequence[Symmetry]) -> list[list[Symmetry]]:
+    """Which symmetries to use together: all that draw nothing but powers out, then fewer."""
+    powers = [s for s in found if s.kind == "power"]
+    pure = [s for s in found if s.kind not in ("power", "triple") and s.power == 0]
+    drawn = [s for s in found if s.kind != "power" and (s.power or s.kind == "triple")]
+    plans = [[*powers, *pure]] if powers or pure else []
+    if powers and pure:
+        plans.append(powers)
+    kinds = list(dict.fromkeys(s.kind for s in pure))
+    if len(kinds) > 1:
+        plans += [[s for s in pure if s.kind == kind] for kind in kinds]
+    plans += [[s] for s in drawn[:4]]
+    return plans
+
+
+Lift = Callable[[Expr], Expr]
