@@ -31,6 +31,14 @@ class CheckpointError(KansymError):
     """A file is not a kansym checkpoint, or is damaged."""
 
 
+class UnitError(ValueError):
+    """A formula adds, compares or feeds to a function what its units forbid; `part` is where."""
+
+    def __init__(self, message: str, part: object = None) -> None:
+        super().__init__(message)
+        self.part = part
+
+
 class NonFiniteWarning(RuntimeWarning):
     """A training step produced NaN or inf and was taken back."""
 

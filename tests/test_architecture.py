@@ -35,6 +35,7 @@ ROOMS = (
     "views",
     "checkpoint",
     "model",
+    "discovery",
     "estimator",
     "pipeline",
     "cli",
