@@ -15,13 +15,14 @@ import numpy as np
 import sympy
 from sympy import Symbol
 
-from kansym.symbolic.constants import ConstantProblem
+from kansym.discovery.budget import Budget
+from kansym.symbolic.constants import ConstantFit, ConstantProblem
 from kansym.symbolic.formula import Expr, is_real
 
 NODE_BITS = 3.0
 EXACT = 1e-10  # of y's spread: an RMSE below it is rounding
 MAX_NODES = 250  # larger expressions are not formulas
-DIGITS = 7  # of a fingerprint
+DIGITS = 7  # of a fingerprint, in units of y's spread
 
 
 def complexity(expr: Expr) -> int:
@@ -66,13 +67,14 @@ class Contest:
         variables: tuple[Symbol, ...],
         noise: float = 0.0,
         weight: np.ndarray | None = None,
+        budget: Budget | None = None,
     ):
+        self.budget = budget or Budget()
         self.X, self.y, self.variables, self.weight = X, y, variables, weight
         self.problem = ConstantProblem(variables, X, y, weight)
         self.spread = float(np.std(y)) or abs(float(y[0])) or 1.0
         self.noise = noise
-        self.entries: dict[str, Entry] = {}
-        self.n_tried = 0
+        self.entries: dict[bytes, Entry] = {}
 
     @property
     def floor(self) -> float:
@@ -84,7 +86,7 @@ class Contest:
         """Fit the constants and rank the formula; None when it is not finite on the rows."""
         if not is_real(expr) or complexity(expr) > MAX_NODES:
             return None
-        self.n_tried += 1
+        self.budget.n_candidates += 1
         try:
             fit = self.problem.fit_expression(expr, max_evaluations)
         except (TypeError, ValueError, NameError, OverflowError, ZeroDivisionError):
@@ -93,7 +95,7 @@ class Contest:
             return None
         rmse = math.sqrt(fit.sse / len(self.y))
         entry = Entry(fit.expr, rmse, self.score(fit.expr, rmse), found_by)
-        key = self.fingerprint(fit.expr)
+        key = self._fingerprint(fit)
         old = self.entries.get(key)
         if old is None or entry.score < old.score:
             self.entries[key] = entry
@@ -104,11 +106,11 @@ class Contest:
         relative = math.hypot(rmse, self.floor) / self.spread
         return n * math.log2(max(relative, 1e-300)) + formula_bits(expr, n)
 
-    def fingerprint(self, expr: Expr) -> str:
+    def _fingerprint(self, fit: ConstantFit) -> bytes:
         """The same for formulas that are the same function on these rows, to a few digits."""
         rows = np.linspace(0, len(self.y) - 1, min(len(self.y), 16)).astype(int)
-        values = evaluate(expr, self.variables, self.X[rows]) / self.spread
-        return ",".join(f"{value:.{DIGITS}g}" for value in values)
+        values = self.problem.values(fit)[rows] / self.spread
+        return np.round(values, DIGITS).tobytes()
 
     @property
     def ranking(self) -> list[Entry]:

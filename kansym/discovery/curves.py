@@ -21,7 +21,8 @@ import torch
 from sympy import Symbol
 
 from kansym.affine import fit_affine
-from kansym.discovery.contest import Contest, Entry, evaluate
+from kansym.discovery.budget import Budget
+from kansym.discovery.contest import Contest, Entry
 from kansym.discovery.outer import outers_for
 from kansym.functions import SymbolicFunction, get_function
 from kansym.symbolic.constants import decimal
@@ -33,10 +34,16 @@ MAX_DEGREE = 8
 RATIONAL_DEGREES = [
     (p, q) for total in range(2, 11) for p, q in product(range(7), range(1, 5)) if p + q == total
 ]
-CHAIN_FUNCTIONS = ("x", "x^2", "exp", "log", "sin", "sqrt", "1/x")
+CHAIN_FUNCTIONS = ("x", "x^2", "exp", "log", "sin", "sqrt", "1/x", "1/x^2", "cosh")
 CHAIN_POWERS = (0, 1, -1, 2, -2, 3, -3)
 CHAIN_POINTS = 64
 CHAINS = 6  # that enter the contest
+PAIRS = 4  # that enter the contest
+SHORT_FUNCTIONS = {
+    "sin": (sympy.sin, np.sin), "cos": (sympy.cos, np.cos), "exp": (sympy.exp, np.exp),
+    "log": (sympy.log, np.log), "sqrt": (sympy.sqrt, np.sqrt),
+    "1/x": (lambda t: 1 / t, np.reciprocal), "tanh": (sympy.tanh, np.tanh),
+}  # fmt: skip
 MATTERS = 1e-9  # of v's spread: a smaller term of a noiseless polynomial is rounding
 
 
@@ -48,12 +55,15 @@ def name_curve(
     noise: float = 0.0,
     top: int = 4,
     weight: np.ndarray | None = None,
+    thorough: bool = True,
+    budget: Budget | None = None,
 ) -> list[Entry]:
     """Formulas for v(u) in `symbol`, best first.
 
-    u, v: [n]. noise: standard deviation of v's error. top: how many.
+    u, v: [n]. noise: standard deviation of v's error. top: how many. thorough: whether chains and
+    pairs are tried where nothing simpler reaches the curve.
     """
-    contest = Contest(u[:, None], v, (symbol,), noise, weight)
+    contest = Contest(u[:, None], v, (symbol,), noise, weight, budget)
     size = float(np.abs(v).max())
     if not np.isfinite(size) or np.ptp(v) <= 1e-13 * size:
         contest.enter(decimal(float(np.mean(v))), "constant")
@@ -71,12 +81,10 @@ def name_curve(
     for proposals in steps:
         for found_by, expr in proposals:
             contest.enter(expr, found_by)
-    if not contest.reaches(contest.best):
-        for found_by, expr in _chains(u, v, symbol, names):
-            contest.enter(expr, found_by)
-    if not contest.reaches(contest.best):
-        for found_by, expr in _pairs(u, v, symbol, names):
-            contest.enter(expr, found_by)
+    for more in (_chains, _pairs) if thorough else ():
+        if not contest.reaches(contest.best):
+            for found_by, expr in more(u, v, symbol, names):
+                contest.enter(expr, found_by)
     return contest.ranking[:top]
 
 
@@ -243,72 +251,69 @@ def _chains(u: np.ndarray, v: np.ndarray, symbol: Symbol, names: frozenset[str])
     ranked = []
     for e, (outer, p, whole) in enumerate(plans):
         for n, f in enumerate(functions):
-            r2 = float(fits.r2[e, n])
-            if r2 > 0.9:
-                inner = normal_edge(f, symbol, *fits.affine[e, n].tolist())
-                expr = outer.undone(inner, whole) * symbol ** (-p)
-                values = evaluate(expr, (symbol,), u[:, None])
-                error = float(np.sqrt(np.mean((values - v) ** 2)))
-                if np.isfinite(error):
-                    ranked.append((error, abs(p), len(ranked), expr))
+            if not fits.r2[e, n] > 0.9:
+                continue
+            a, b, c, d = fits.affine[e, n].tolist()
+            with np.errstate(all="ignore"):
+                inner = c * f.torch(torch.as_tensor(a * u + b)).numpy() + d
+                values = outer.backward(inner, whole) * u ** float(-p)
+            error = float(np.sqrt(np.mean((values - v) ** 2)))
+            if np.isfinite(error):
+                ranked.append((error, abs(p), len(ranked), (outer, p, whole, f, (a, b, c, d))))
     ranked.sort(key=lambda item: item[:3])
-    for _, _, _, expr in ranked[:CHAINS]:
-        yield "chain", expr
+    for _, _, _, (outer, p, whole, f, affine) in ranked[:CHAINS]:
+        yield "chain", outer.undone(normal_edge(f, symbol, *affine), whole) * symbol ** (-p)
 
 
 def _pairs(u: np.ndarray, v: np.ndarray, symbol: Symbol, names: frozenset[str]) -> Proposals:
     """The best sums of two short expressions, by exhaustion."""
-    forms, columns = _short_expressions(u, symbol, names)
-    if len(forms) < 2:
+    forms, singles = _short_expressions(u, symbol, names)
+    first, second = np.triu_indices(len(forms))
+    columns = np.concatenate([singles, singles[:, first] * singles[:, second]], 1)
+    usable = np.flatnonzero(np.isfinite(columns).all(0) & (np.ptp(columns, axis=0) > 1e-9))
+    columns = columns[:, usable]
+    if columns.shape[1] < 2:
         return
+
+    def form(column: int) -> Expr:
+        place = usable[column] - len(forms)
+        return forms[usable[column]] if place < 0 else forms[first[place]] * forms[second[place]]
+
     target = v - v.mean()
-    size = float(np.sqrt(target @ target))
     M = columns - columns.mean(0)
     M /= np.sqrt((M**2).sum(0))
-    r = M.T @ target / size
+    r = M.T @ target / float(np.sqrt(target @ target))
     G = M.T @ M
     with np.errstate(all="ignore"):
         # R2 of the best combination of columns i and j
         r2 = (r[:, None] ** 2 + r[None] ** 2 - 2 * r[:, None] * r[None] * G) / (1 - G**2)
     r2[~(np.abs(G) < 1 - 1e-10)] = -1.0
     r2 = np.triu(r2, 1)
-    for place in np.argsort(-r2, axis=None)[:4]:
+    for place in np.argpartition(r2, -PAIRS, axis=None)[-PAIRS:]:
         i, j = np.unravel_index(place, r2.shape)
         A = np.column_stack([columns[:, [i, j]], np.ones(len(v))])
         c = _least_squares(A, v)[0]
-        yield "pair", decimal(c[0]) * forms[i] + decimal(c[1]) * forms[j] + decimal(c[2])
+        yield "pair", decimal(c[0]) * form(i) + decimal(c[1]) * form(j) + decimal(c[2])
 
 
 def _short_expressions(
     u: np.ndarray, symbol: Symbol, names: frozenset[str]
 ) -> tuple[list[Expr], np.ndarray]:
-    """Functions of simple arguments, and products of two of them, with their values [n, forms]."""
-    x = symbol
-    inner = [x, 2 * x, x / 2, x**2, x + 1, x**2 + 1, x**2 + x, -x]
-    outer = {
-        "sin": sympy.sin, "cos": sympy.cos, "exp": sympy.exp, "log": sympy.log,
-        "sqrt": sympy.sqrt, "1/x": lambda t: 1 / t, "tanh": sympy.tanh,
-    }  # fmt: skip
-    forms: list[Expr] = [x, x**2, x**3]
-    forms += [f(t) for name, f in outer.items() if name in names for t in inner]
-    forms = list(dict.fromkeys(forms))
-    forms, columns = _distinct(forms, u, x)
-    single = len(forms)
-    products = [forms[i] * forms[j] for i in range(single) for j in range(i, single)]
-    values = [columns[:, i] * columns[:, j] for i in range(single) for j in range(i, single)]
-    everything = np.concatenate([columns, np.stack(values, 1)], 1) if values else columns
-    ok = np.isfinite(everything).all(0) & (np.ptp(everything, axis=0) > 1e-9)
-    forms = [form for form, good in zip([*forms, *products], ok, strict=True) if good]
-    return forms, everything[:, ok]
-
-
-def _distinct(
-    forms: Sequence[Expr], u: np.ndarray, symbol: Symbol
-) -> tuple[list[Expr], np.ndarray]:
-    kept, columns = [], []
-    for form in forms:
-        values = evaluate(form, (symbol,), u[:, None])
-        if np.isfinite(values).all() and np.ptp(values) > 1e-9 and np.abs(values).max() < 1e6:
-            kept.append(form)
-            columns.append(values)
-    return kept, np.stack(columns, 1) if columns else np.zeros((len(u), 0))
+    """Powers, and functions of simple arguments, with their values [n, forms]."""
+    inner = [
+        (symbol, u), (2 * symbol, 2 * u), (symbol / 2, u / 2), (symbol**2, u**2),
+        (symbol + 1, u + 1), (symbol**2 + 1, u**2 + 1), (symbol**2 + symbol, u**2 + u),
+        (-symbol, -u),
+    ]  # fmt: skip
+    forms: dict[Expr, np.ndarray] = {symbol: u, symbol**2: u**2, symbol**3: u**3}
+    with np.errstate(all="ignore"):
+        for name, (as_sympy, as_numpy) in SHORT_FUNCTIONS.items():
+            if name in names:
+                for expr, values in inner:
+                    forms.setdefault(as_sympy(expr), as_numpy(values))
+    kept = {
+        form: values
+        for form, values in forms.items()
+        if np.isfinite(values).all() and np.ptp(values) > 1e-9 and np.abs(values).max() < 1e6
+    }
+    return list(kept), np.stack(list(kept.values()), 1)

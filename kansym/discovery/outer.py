@@ -34,6 +34,16 @@ class Outer:
     bend: Callable[[np.ndarray], np.ndarray]
     inverse: Callable[[Any, float], Expr]
     accepts: Callable[[np.ndarray], bool]
+    numeric_inverse: Callable[[np.ndarray], np.ndarray]
+
+    def backward(self, t: np.ndarray, y: np.ndarray) -> np.ndarray:
+        """T^-1(t), with the sign that y has where T forgets it."""
+        values = self.numeric_inverse(t)
+        return -values if self.forgets_sign and float(np.mean(y)) < 0 else values
+
+    @property
+    def forgets_sign(self) -> bool:
+        return self.name in ("log", "y^2", "1/y^2", "sqrt")
 
     def undone(self, expr: Expr, y: np.ndarray) -> Expr:
         """T^-1(expr), with the sign that y has."""
@@ -60,50 +70,59 @@ def _signed(form: Callable[[Any], Expr]) -> Callable[[Any, float], Expr]:
 _HALF_PI = np.pi / 2
 
 IDENTITY = Outer(
-    "y", None, lambda y: y, np.ones_like, np.zeros_like, lambda t, _: t, lambda _: True
+    "y",
+    None,
+    lambda y: y,
+    np.ones_like,
+    np.zeros_like,
+    lambda t, _: t,
+    lambda _: True,
+    lambda t: t,
 )
 
 OUTERS: tuple[Outer, ...] = (
     IDENTITY,
     Outer(
         "log", "exp", lambda y: np.log(np.abs(y)), lambda y: 1 / y, lambda y: -1 / y**2,
-        _signed(sympy.exp), _one_sign,
+        _signed(sympy.exp), _one_sign, np.exp,
     ),
     Outer(
         "1/y", "1/x", lambda y: 1 / y, lambda y: -1 / y**2, lambda y: 2 / y**3,
-        lambda t, _: 1 / t, _one_sign,
+        lambda t, _: 1 / t, _one_sign, lambda t: 1 / t,
     ),
     Outer(
         "y^2", "sqrt", lambda y: y**2, lambda y: 2 * y, lambda y: 2 * np.ones_like(y),
-        _signed(sympy.sqrt), _no_sign_change,
+        _signed(sympy.sqrt), _no_sign_change, np.sqrt,
     ),
     Outer(
         "1/y^2", "1/sqrt", lambda y: y**-2.0, lambda y: -2 * y**-3.0, lambda y: 6 * y**-4.0,
-        _signed(lambda t: 1 / sympy.sqrt(t)), _one_sign,
+        _signed(lambda t: 1 / sympy.sqrt(t)), _one_sign, lambda t: t**-0.5,
     ),
     Outer(
-        "sqrt", "x^2", lambda y: np.sqrt(np.abs(y)), lambda y: 0.5 * np.abs(y) ** -0.5 * np.sign(y),
-        lambda y: -0.25 * np.abs(y) ** -1.5, _signed(lambda t: t**2), _no_sign_change,
+        "sqrt", "x^2", lambda y: np.sqrt(np.abs(y)),
+        lambda y: 0.5 * np.abs(y) ** -0.5 * np.sign(y), lambda y: -0.25 * np.abs(y) ** -1.5,
+        _signed(lambda t: t**2), _no_sign_change, lambda t: t**2,
     ),
     Outer(
-        "exp", "log", np.exp, np.exp, np.exp, lambda t, _: sympy.log(t), _within(-LARGEST, LARGEST)
+        "exp", "log", np.exp, np.exp, np.exp, lambda t, _: sympy.log(t),
+        _within(-LARGEST, LARGEST), np.log,
     ),
     Outer(
         "sin", "arcsin", np.sin, np.cos, lambda y: -np.sin(y), lambda t, _: sympy.asin(t),
-        _within(-_HALF_PI, _HALF_PI),
+        _within(-_HALF_PI, _HALF_PI), np.arcsin,
     ),
     Outer(
         "cos", "arccos", np.cos, lambda y: -np.sin(y), lambda y: -np.cos(y),
-        lambda t, _: sympy.acos(t), _within(0.0, np.pi),
+        lambda t, _: sympy.acos(t), _within(0.0, np.pi), np.arccos,
     ),
     Outer(
         "tan", "arctan", np.tan, lambda y: 1 + np.tan(y) ** 2,
         lambda y: 2 * np.tan(y) * (1 + np.tan(y) ** 2), lambda t, _: sympy.atan(t),
-        _within(-_HALF_PI + 0.01, _HALF_PI - 0.01),
+        _within(-_HALF_PI + 0.01, _HALF_PI - 0.01), np.arctan,
     ),
     Outer(
         "atanh", "tanh", np.arctanh, lambda y: 1 / (1 - y**2), lambda y: 2 * y / (1 - y**2) ** 2,
-        lambda t, _: sympy.tanh(t), _within(-1.0 + 1e-9, 1.0 - 1e-9),
+        lambda t, _: sympy.tanh(t), _within(-1.0 + 1e-9, 1.0 - 1e-9), np.tanh,
     ),
 )  # fmt: skip
 

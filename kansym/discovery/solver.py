@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import product
 
 import numpy as np
+from sympy import Symbol
 
 from kansym.discovery.additive import Additive, fit_additive
+from kansym.discovery.budget import Budget
 from kansym.discovery.contest import Contest, Entry
 from kansym.discovery.curves import name_curve
 from kansym.discovery.monomial import index_powers, monomial, power_product
@@ -19,38 +20,23 @@ from kansym.discovery.slopes import Slopes, slopes
 from kansym.discovery.symmetry import FAINT, Symmetry, reach, splits, symmetries
 from kansym.functions import SymbolicFunction
 from kansym.symbolic.constants import decimal
-from kansym.symbolic.formula import Expr
+from kansym.symbolic.normal_form import normal_product
 
 MAX_DEPTH = 8
 NAMED_MODELS = 2  # additive models whose parts are named
-CLOSE = 0.1  # error of an additive model, of y's spread, above which its names are not sought
+SHARP = 1e-3  # error of an additive model, of y's spread, below which it is taken for the law
+AS_GOOD = 1.5  # times the error of the surface: an additive model that good is taken for it, too
 COMBINATIONS = 8  # of names of several parts
 WORSE = 4.0  # times the error of the surface before a reduction: then it was none
 CURVE_ERROR = 0.3  # of a curve over one variable, of y's spread
 
 
-class Clock:
-    """What is left of the time."""
-
-    def __init__(self, max_time: float | None):
-        self.started = time.perf_counter()
-        self.max_time = max_time
-
-    @property
-    def spent(self) -> float:
-        return time.perf_counter() - self.started
-
-    @property
-    def is_over(self) -> bool:
-        return self.max_time is not None and self.spent >= self.max_time
-
-
 @dataclass(frozen=True)
 class Solver:
-    """Searches with the given functions until a formula reaches the data or the clock runs out."""
+    """Searches with the given functions until a formula reaches the data or the budget is spent."""
 
     functions: Sequence[SymbolicFunction]
-    clock: Clock
+    budget: Budget
     seed: int = 0
     report: Callable[[str], None] = lambda line: None
 
@@ -79,7 +65,7 @@ class Solver:
         return contest.ranking
 
     def _is_done(self, contest: Contest) -> bool:
-        return self.clock.is_over or contest.reaches(contest.best)
+        return self.budget.is_over or contest.reaches(contest.best)
 
     # -- one variable ------------------------------------------------------------------------------
 
@@ -90,11 +76,15 @@ class Solver:
             limit = max(WORSE * expected, CURVE_ERROR)
             if model is not None and model.error > limit * contest.spread:
                 return
-        names = name_curve(
-            u, v, problem.symbols[0], self.functions, problem.noise, weight=problem.weight
-        )
-        for entry in names:
+        for entry in self._named(problem, u, problem.symbols[0], problem.weight):
             contest.enter(entry.expr, entry.found_by)
+
+    def _named(
+        self, problem: Problem, u: np.ndarray, symbol: Symbol, weight: np.ndarray | None
+    ) -> list[Entry]:
+        return name_curve(
+            u, problem.y, symbol, self.functions, problem.noise, 4, weight, True, self.budget
+        )
 
     # -- the ladder --------------------------------------------------------------------------------
 
@@ -126,27 +116,46 @@ class Solver:
                     return
 
     def _additive(self, problem: Problem, contest: Contest) -> None:
-        models = [fit_additive(problem.X, problem.y, o) for o in outers_for(problem.y, self.names)]
-        fitted = [m for m in models if m is not None and np.isfinite(m.y_error)]
-        for model in sorted(fitted, key=lambda model: model.y_error)[:NAMED_MODELS]:
-            if model.y_error > CLOSE * contest.spread and problem.depth > 0:
-                return
-            self._name_additive(problem, model, contest)
+        for model in self._additive_models(problem):
+            if model.y_error < SHARP * contest.spread:
+                self._name_additive(problem, model, contest)
             if self._is_done(contest):
                 return
 
-    def _name_additive(self, problem: Problem, model: Additive, contest: Contest) -> None:
+    def _additive_models(self, problem: Problem) -> list[Additive]:
+        """The best few over transformations of the target, best first."""
+        models = [fit_additive(problem.X, problem.y, o) for o in outers_for(problem.y, self.names)]
+        fitted = [m for m in models if m is not None and np.isfinite(m.y_error)]
+        return sorted(fitted, key=lambda model: model.y_error)[:NAMED_MODELS]
+
+    def _name_additive(
+        self, problem: Problem, model: Additive, contest: Contest, thorough: bool = True
+    ) -> None:
+        """Names for the parts; those of log y are named as the factors of y that they are."""
+        is_product = model.outer.name == "log"
         named = []
         for i, symbol in enumerate(problem.symbols):
-            part = model.parts[:, i]
+            part, noise = model.parts[:, i], model.error
+            if is_product:
+                part = np.exp(part)
+                noise *= float(np.sqrt(np.mean(part**2)))
             named.append(
-                name_curve(problem.X[:, i], part, symbol, self.functions, model.error, top=3)
-            )
-            if self.clock.is_over:
+                name_curve(
+                    problem.X[:, i], part, symbol, self.functions, noise, 3, None, thorough,
+                    self.budget,
+                )
+            )  # fmt: skip
+            if self.budget.is_over:
                 return
         for entries in _combinations(named):
-            inner = sum((e.expr for e in entries), decimal(model.constant))
-            contest.enter(model.outer.undone(inner, problem.y), f"sum in {model.outer.name}")
+            exprs = [e.expr for e in entries]
+            if is_product:
+                sign = float(np.sign(np.mean(problem.y)))
+                scale = decimal(sign * np.exp(model.constant))
+                whole = scale * normal_product(exprs)
+            else:
+                whole = model.outer.undone(sum(exprs, decimal(model.constant)), problem.y)
+            contest.enter(whole, f"sum in {model.outer.name}")
             if self._is_done(contest):
                 return
 
@@ -155,7 +164,7 @@ class Solver:
             u = np.exp(np.log(problem.X) @ np.array([float(p) for p in powers]))
             symbol = problem.symbols[0]
             form = power_product(problem.symbols, powers)
-            for entry in name_curve(u, problem.y, symbol, self.functions, problem.noise):
+            for entry in self._named(problem, u, symbol, None):
                 contest.enter(entry.expr.xreplace({symbol: form}), "curve over a monomial")
                 if self._is_done(contest):
                     return
@@ -169,6 +178,12 @@ class Solver:
         surface = slopes(problem.X, problem.y, rng)
         self.report(f"surface over {problem.X.shape[1]} variables: error {surface.error:.1e}")
         if expected is not None and surface.error > max(WORSE * expected, 0.02):
+            return
+        for model in self._additive_models(problem)[:1]:
+            error = model.y_error / contest.spread
+            if SHARP <= error < AS_GOOD * surface.error:
+                self._name_additive(problem, model, contest)
+        if self._is_done(contest):
             return
         idle = np.flatnonzero(reach(surface) < FAINT).tolist()
         if idle and len(idle) < problem.X.shape[1]:
@@ -245,6 +260,3 @@ def _plans(found: Sequence[Symmetry]) -> list[list[Symmetry]]:
         plans += [[s for s in pure if s.kind == kind] for kind in kinds]
     plans += [[s] for s in drawn[:4]]
     return plans
-
-
-Lift = Callable[[Expr], Expr]

@@ -110,7 +110,7 @@ def _powers(slopes: Slopes) -> Iterator[Symmetry]:
 
 
 def _pairs(slopes: Slopes, free: Sequence[int]) -> Iterator[Symmetry]:
-    X, first, values = slopes.X, slopes.first, slopes.values
+    X, first = slopes.X, slopes.first
     scaled = X * first
     for i, j in combinations(free, 2):
         yield from _scaling(slopes, scaled, i, j)

@@ -137,6 +137,13 @@ class ConstantProblem:
         template, parameters, start = parametrise(expr)
         return self.fit(self.compile(template, parameters), start, max_evaluations)
 
+    def values(self, fit: ConstantFit) -> np.ndarray:
+        """What the fitted expression is at the rows, [n]."""
+        known = fit.template.known | dict(zip(fit.template.free, fit.values, strict=True))
+        with np.errstate(all="ignore"):
+            rows = fit.template.compiled(*self.columns, *(known[p] for p in fit.template.slots))
+        return np.broadcast_to(np.asarray(rows[0], dtype=float), self.y.shape)
+
     def _functions(self, template: Template) -> tuple[Callable, Callable]:
         """Residuals and their slopes as functions of the free parameters."""
         place = [template.slots.index(p) for p in template.free]

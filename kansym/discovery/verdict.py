@@ -1,0 +1,84 @@
+"""How far a formula can be trusted: what its residual still shows, and who comes close."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from kansym.discovery.additive import fit_additive
+from kansym.discovery.outer import IDENTITY
+from kansym.discovery.records import Finding, Verdict
+from kansym.discovery.surrogate import MAX_ROWS, Surface
+
+ROUNDING = 1e-9  # of y's spread: a residual below it is no misfit
+STRUCTURE = 0.03  # share of the residual's RMSE that a smooth model may save by chance
+LITTLE_R2 = 0.5  # of a formula that says more about y than its mean, but not what y is
+
+
+def judge(
+    X: np.ndarray,
+    y: np.ndarray,
+    residual: np.ndarray,
+    held_out_residual: np.ndarray,
+    chosen: Finding,
+    is_constant: bool,
+    rivals: tuple[Finding, ...],
+    seed: int,
+) -> tuple[Verdict, str]:
+    """The verdict and its reason.
+
+    residual: of the chosen formula at rows X, y. held_out_residual: at rows that its constants
+    were not fitted to, the outermost among them.
+    """
+    spread = float(np.std(y))
+    if spread <= 1e-14 * float(np.abs(y).max()):
+        return Verdict.EXACT, "y is the same number in every row"
+    if is_constant:
+        return Verdict.NONE, "no formula explains more of y than its mean"
+    worst = max(float(np.sqrt(np.mean(r**2))) for r in (residual, held_out_residual) if len(r))
+    if worst <= ROUNDING * spread and len(held_out_residual):
+        return Verdict.EXACT, (
+            f"the residual is {worst / spread:.0e} of y's spread, also on {len(held_out_residual)} "
+            "rows, the outermost among them, that the constants were not fitted to"
+        )
+    saved = structure_left(X, residual, seed)
+    r2 = 1 - float(np.mean(residual**2)) / spread**2
+    if saved > allowed_structure(len(y)):
+        if r2 < LITTLE_R2:
+            return Verdict.NONE, (
+                f"the best formula explains {max(r2, 0):.0%} of y's variance; a smooth model finds "
+                "more, but no formula for it was found"
+            )
+        return Verdict.APPROXIMATE, (
+            f"a smooth model of the residual saves {saved:.0%} of it: the formula misses something"
+        )
+    if rivals:
+        return Verdict.AMBIGUOUS, (
+            f"{len(rivals)} other formula{'s' if len(rivals) > 1 else ''} describe the data as well"
+        )
+    if len(y) < 10:
+        return Verdict.AMBIGUOUS, f"{len(y)} rows are too few to rule out other formulas"
+    return Verdict.CONSISTENT, (
+        "the residual shows no structure, and no other formula found comes close"
+    )
+
+
+def allowed_structure(n: int) -> float:
+    """What a smooth model may save of n residuals that are noise."""
+    return max(STRUCTURE, 1.5 / np.sqrt(n))
+
+
+def structure_left(X: np.ndarray, residual: np.ndarray, seed: int) -> float:
+    """Share of the residual's RMSE that a smooth model saves when every row is left out in turn."""
+    size = float(np.sqrt(np.mean(residual**2)))
+    if size == 0 or len(residual) < 8:
+        return 0.0
+    r = residual / size
+    errors = [1.0]
+    model = fit_additive(X, r, IDENTITY)
+    if model is not None:
+        errors.append(model.error)
+    rng = np.random.default_rng(seed)
+    rows = rng.choice(len(r), min(len(r), MAX_ROWS), replace=False)
+    surface = Surface(X[rows], r[rows])
+    errors.append(surface.error * surface.spread)
+    return 1 - min(errors)
