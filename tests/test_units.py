@@ -13,18 +13,9 @@ from hypothesis import strategies as st
 from sympy import Symbol, acos, exp, log, pi, sin, sqrt, tanh
 from sympy.physics import units as si
 
-from kansym.discovery.units import (
-    DIMENSIONLESS,
-    Dimension,
-    UnitTable,
-    dimensionless_groups,
-    has_consistent_units,
-    monomial,
-    parse_unit,
-    parse_units,
-    reduced,
-    units_of,
-)
+from kansym.discovery.dimensions import DIMENSIONLESS, Dimension, has_consistent_units, units_of
+from kansym.discovery.groups import dimensionless_groups, monomial, reduced
+from kansym.discovery.units import UnitTable, parse_unit, parse_units
 from kansym.errors import UnitError
 
 # -- reading -------------------------------------------------------------------------------------
