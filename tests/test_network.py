@@ -194,6 +194,7 @@ def test_a_factor_without_edges_is_left_out(generator):
     s, h = trace.subnodes[0], trace.nodes[1]
     assert network.is_left_out(0).tolist() == [False, False, True, False, False, False, False]
     assert_close(h[:, 1], s[:, 1] * s[:, 3])
+    assert network.numeric_network is None  # the kernels multiply all factors
     assert not h[:, 2].any()  # no factor at all: 0, as a sum of nothing
     with torch.no_grad():
         assert_close(network(x), trace.nodes[-1])
