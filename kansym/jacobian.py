@@ -150,7 +150,7 @@ def _through_products(network: Network, l: int, node: Tensor, subnodes: Tensor) 
     row = network.width[l + 1]
     if not row.n_product:
         return node
-    factors = subnodes[:, row.n_sum :].unflatten(1, (row.n_product, network.mult_arity))
+    factors = network.factors(l, subnodes)
     others = torch.stack(
         [
             torch.cat([factors[..., :m], factors[..., m + 1 :]], -1).prod(-1)

@@ -82,6 +82,35 @@ class KAN(Network):
     feature_names: tuple[str, ...] | None = None
     target_names: tuple[str, ...] | None = None
 
+    @classmethod
+    def from_formula(
+        cls, formula: symbolic.Formula, X: Any = None, y: Any = None, **options: Any
+    ) -> Self:
+        """A network that equals the formula to rounding, every edge named: to draw it, doubt it
+        (`unfix_symbolic` an edge, `fit`, look again) and edit it.
+
+        formula: sums, products, powers and functions of the library; variables it does not use
+        stay inputs. X: rows that the grids shall cover, kept with y as after `fit`. options: of
+        `KAN`, but for width and mult_arity; units are those of the formula.
+
+        Raises ValueError, with the part, for what has no edge: Piecewise, integrals, I, ...
+        """
+        model = symbolic.build_network(formula, cls, **options)
+        plain = symbolic.Formula(formula.exprs, formula.variables, formula.names)
+        if formula.names != tuple(f"x{i + 1}" for i in range(model.n_in)):
+            model.feature_names = formula.names
+        if formula.target_names != plain.target_names:
+            model.target_names = formula.target_names
+        if X is None:
+            if y is not None:
+                raise ValueError("y needs the rows it belongs to; pass X too")
+            return model
+        table = model._matrix(X)
+        symbolic.cover(model, table)
+        model.sample = Sample(table, model._sample_y(X, y, len(table)))
+        model.is_fitted = True
+        return model
+
     # -- training ---------------------------------------------------------------------------------
 
     def fit(
@@ -176,7 +205,8 @@ class KAN(Network):
             raise ValueError("sample_weight cannot be used with a loss of your own; weigh in it")
         if chosen_grids is not None:
             check_judge(data, options)
-        if not self.is_fitted:
+        # The constants of a named function are in units of their own already.
+        if not self.is_fitted and not any(layer.symbolic for layer in self.kan_layers):
             has_residuals = loss in ("mse", "huber")
             choose_scaling(self, data.X, data.y if has_residuals else None, scale)
         self.is_fitted = True
@@ -209,6 +239,8 @@ class KAN(Network):
         return prediction if isinstance(X, Tensor) else prediction.cpu().numpy()
 
     def _warn_outside(self, X: Tensor) -> None:
+        if not self.is_fitted:
+            return  # no data were seen that X could leave
         layer = self.kan_layers[0]
         low, high = bspline.grid_range(layer.knots, layer.k)
         margin = EXTRAPOLATION_MARGIN * (high - low)

@@ -2,8 +2,10 @@
 
 Layer l maps node values h_l to subnode values s_l = sum_i phi_l,j,i(h_l,i); the first n_sum
 subnodes are nodes themselves, and each following run of `mult_arity` subnodes is multiplied into
-one product node (Liu et al. 2024, arXiv:2408.10205, sec. 2.1). The first layer sees
-(x - input_shift) * input_scale, and outputs are h_L * output_scale + output_shift.
+one product node (Liu et al. 2024, arXiv:2408.10205, sec. 2.1). A factor without active edges is
+left out of its product, so that products of two and of five factors fit into one network; a node
+without any edges, sum or product, is 0. The first layer sees (x - input_shift) * input_scale, and
+outputs are h_L * output_scale + output_shift.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ from dataclasses import dataclass
 from typing import NamedTuple, Self
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from kansym import edge, kernels
@@ -164,8 +166,10 @@ class Network(nn.Module):
     @property
     def numeric_network(self) -> kernels.NumericNetwork | None:
         """What lies between scaled inputs and the last nodes, as the kernels take it; None when an
-        edge is symbolic."""
+        edge is symbolic, or a factor is left out: the kernels multiply all."""
         if any(layer.symbolic for layer in self.kan_layers):
+            return None
+        if any(bool(self.is_left_out(l).any()) for l in range(len(self.layers))):
             return None
         return kernels.NumericNetwork(
             [layer.numeric_edges for layer in self.kan_layers],
@@ -203,8 +207,24 @@ class Network(nn.Module):
         nodes = self.width[l + 1]
         if not nodes.n_product:
             return s
-        factors = s[:, nodes.n_sum :].unflatten(1, (nodes.n_product, self.mult_arity))
-        return torch.cat([s[:, : nodes.n_sum], factors.prod(2)], 1)
+        return torch.cat([s[:, : nodes.n_sum], self.factors(l, s).prod(2)], 1)
+
+    def factors(
+        self, l: int, s: Float[Tensor, "batch sub"]
+    ) -> Float[Tensor, "batch products arity"]:
+        """What the products of row l + 1 multiply: 1 for a factor that is left out."""
+        nodes = self.width[l + 1]
+        present = torch.where(self.is_left_out(l), 1.0, s)[:, nodes.n_sum :]
+        return present.unflatten(1, (nodes.n_product, self.mult_arity))
+
+    def is_left_out(self, l: int) -> Bool[Tensor, " sub"]:
+        """Subnodes of layer l that are factors without active edges, beside others with some."""
+        nodes, reached = self.width[l + 1], self.kan_layers[l].mask.any(1)
+        left_out = torch.zeros_like(reached)
+        if nodes.n_product:
+            factors = reached[nodes.n_sum :].unflatten(0, (nodes.n_product, self.mult_arity))
+            left_out[nodes.n_sum :] = (~factors & factors.any(1, keepdim=True)).flatten()
+        return left_out
 
     def node_of_subnode(self, l: int, sub: int) -> int:
         """Index in row l + 1 of the node that subnode `sub` of layer l belongs to."""

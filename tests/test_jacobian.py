@@ -69,6 +69,20 @@ def by_differences(network, x, step=1e-6):
     return torch.stack(columns, 2)
 
 
+@pytest.mark.parametrize("named", [True, False])
+def test_factors_that_are_left_out(named, generator):
+    network = make_network(generator, mult_arity=3)
+    network.kan_layers[0].mask[3] = False
+    network.kan_layers[1].mask[5:] = False
+    if not named:
+        for layer in network.kan_layers:
+            layer.symbolic.clear()
+    x = make_sample(generator)
+    output, slopes = jacobian(network, x)
+    torch.testing.assert_close(output, network(x).detach(), rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(slopes, by_autograd(network, x), rtol=1e-9, atol=1e-9)
+
+
 @pytest.mark.parametrize("outside", edge.OUTSIDE_RULES)
 @pytest.mark.parametrize("base", edge.BASES)
 def test_equals_autograd_for_every_kind_of_edge(base, outside, generator):

@@ -99,11 +99,12 @@ def make_points(generator, edges, n):
 def make_network(generator, width, arity=2, share=0.8, **options):
     """Splines alone, some off, with units of its own."""
     network = Network(width, mult_arity=arity, **options)
-    for layer in network.kan_layers:
+    for l, layer in enumerate(network.kan_layers):
         with torch.no_grad():
             layer.coef += 0.3 * torch.randn(layer.coef.shape, generator=generator).to(layer.coef)
         layer.mask &= torch.rand(layer.mask.shape, generator=generator) < share
         layer.mask[0, 0] = True
+        layer.mask[:, 0] |= network.is_left_out(l)  # no network for the kernels otherwise
     for name in ("input_shift", "input_scale", "output_shift", "output_scale"):
         buffer = getattr(network, name)
         buffer.copy_(0.5 + torch.rand(buffer.shape, generator=generator))

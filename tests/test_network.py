@@ -185,6 +185,21 @@ def test_subnodes_and_nodes_name_each_other(arity):
             assert [network.node_of_subnode(l, sub) for sub in run] == [node] * len(run)
 
 
+def test_a_factor_without_edges_is_left_out(generator):
+    network = Network([N_IN, [1, 2], 1], mult_arity=3)
+    x = make_sample(generator)
+    network.kan_layers[0].mask[2] = False
+    network.kan_layers[0].mask[4:] = False
+    trace = network.trace(x)
+    s, h = trace.subnodes[0], trace.nodes[1]
+    assert network.is_left_out(0).tolist() == [False, False, True, False, False, False, False]
+    assert_close(h[:, 1], s[:, 1] * s[:, 3])
+    assert network.numeric_network is None  # the kernels multiply all factors
+    assert not h[:, 2].any()  # no factor at all: 0, as a sum of nothing
+    with torch.no_grad():
+        assert_close(network(x), trace.nodes[-1])
+
+
 def test_scaling_is_a_change_of_units(generator):
     plain = Network(WIDE)
     scaled = make_scaled(WIDE, generator)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from kansym.symbolic.auto import AutoStep, auto_symbolic, log_rmse, network_complexity
+    from kansym.symbolic.build import build_network, cover
     from kansym.symbolic.candidates import Candidate, check_edge, suggest
     from kansym.symbolic.fix import fix_symbolic, unfix_symbolic
     from kansym.symbolic.formula import Formula, network_formula
@@ -17,7 +18,9 @@ __all__ = [
     "Candidate",
     "Formula",
     "auto_symbolic",
+    "build_network",
     "check_edge",
+    "cover",
     "fix_symbolic",
     "network_formula",
     "log_rmse",
@@ -29,6 +32,7 @@ __all__ = [
 
 _HOMES = {
     "auto": ("AutoStep", "auto_symbolic", "log_rmse", "network_complexity"),
+    "build": ("build_network", "cover"),
     "fix": ("fix_symbolic", "unfix_symbolic"),
     "formula": ("Formula", "network_formula"),
     "snap": ("snap_formula",),

@@ -165,8 +165,9 @@ def network_formula(
         for (j, i), name in sorted(layer.symbolic.items()):
             if bool(layer.mask[j, i]):
                 subnodes[j] += edge(get_function(name), row[i], *affine[j][i])
+        left_out = network.is_left_out(l).tolist()
         row = [
-            product([subnodes[s] for s in network.subnodes_of_node(l, node)])
+            product([subnodes[s] for s in network.subnodes_of_node(l, node) if not left_out[s]])
             for node in range(network.width[l + 1].total)
         ]
     offset, factor = network.output_shift.tolist(), network.output_scale.tolist()

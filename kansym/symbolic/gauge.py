@@ -45,6 +45,8 @@ def _standardise_node(network: Network, l: int, node: int) -> None:
     outgoing = after.mask[:, node]
     for s in subnodes:
         incoming = before.mask[s]
+        if not bool(incoming.any()):  # nothing to scale
+            continue
         scale = before.affine[s, incoming, 2][:1].clone()
         if not bool(torch.isfinite(1 / scale).all()):
             continue

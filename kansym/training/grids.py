@@ -6,6 +6,7 @@ Source: Liu et al. 2024, arXiv:2404.19756, sec. 2.2 and 2.4.
 from __future__ import annotations
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from kansym import bspline
@@ -28,18 +29,24 @@ def is_grid_step(step: int, count: int, stop: int) -> bool:
 def update_grids(network: Network, X: Tensor) -> None:
     """Move every layer's grid to the range and density of its inputs on X, in place.
 
-    The splines are refitted to the functions they were. Ranges narrower than 1e-6 of the widest in
-    the layer (a constant column, a dead node) get a grid of that width. A layer whose inputs are
-    not all finite keeps its grid: the loss of such a network says the rest.
+    The splines are refitted to the functions they were. A layer whose inputs are not all finite
+    keeps its grid: the loss of such a network says the rest.
     """
     h = network.scale_inputs(X)
     for l, layer in enumerate(network.kan_layers):
         if bool(layer.is_numeric.any()) and bool(torch.isfinite(h).all()):
-            spread = float((h.amax(0) - h.amin(0)).max())
-            narrowest = 1e-6 * (spread if spread > SMALLEST_SPREAD else 1.0)
-            breaks = bspline.adaptive_breaks(h, layer.grid, network.grid_eps, narrowest)
-            layer.move_grid(_with_margin(breaks, len(h)))
+            layer.move_grid(covering_breaks(h, layer.grid, network.grid_eps))
         h = network.combine(l, layer(h))
+
+
+def covering_breaks(
+    h: Float[Tensor, "n in"], grid: int, grid_eps: float
+) -> Float[Tensor, "in breaks"]:
+    """Break points for the inputs h of a layer, finite all. Ranges narrower than 1e-6 of the widest
+    (a constant column, a dead node) get a grid of that width."""
+    spread = float((h.amax(0) - h.amin(0)).max())
+    narrowest = 1e-6 * (spread if spread > SMALLEST_SPREAD else 1.0)
+    return _with_margin(bspline.adaptive_breaks(h, grid, grid_eps, narrowest), len(h))
 
 
 def _with_margin(breaks: Tensor, n: int) -> Tensor:

@@ -1,7 +1,8 @@
 """A network as a graph: every active edge with its curve, its score and its name.
 
 Node (row, index) is node `index` of that row, row 0 the inputs. The factors of a product node are
-nodes of their own, ("sub", l, j), so that a reader sees what is multiplied. Edge attributes use the
+nodes of their own, ("sub", l, j), so that a reader sees what is multiplied; those without active
+edges are left out of the product, and here. Edge attributes use the
 public indices (l, i, j): layer, input node, output subnode, as in `layer.mask[j, i]`.
 
     node  kind "input" | "sum" | "product" | "subnode", is_output, row, index, label, default_name
@@ -91,13 +92,15 @@ def _names(argument: str, names: Sequence[str] | None, count: int, letter: str) 
 def _add_nodes(graph: nx.DiGraph, network: Network) -> None:
     last = len(network.width) - 1
     for row, nodes in enumerate(network.width):
+        left_out = network.is_left_out(row - 1).tolist() if row else []
         for index in range(nodes.total):
             kind = "input" if row == 0 else "sum" if index < nodes.n_sum else "product"
             _add_node(graph, (row, index), kind, row, index, is_output=row == last)
             if kind == "product":
                 for j in network.subnodes_of_node(row - 1, index):
-                    _add_node(graph, ("sub", row - 1, j), "subnode", row, j)
-                    graph.add_edge(("sub", row - 1, j), (row, index), kind="product")
+                    if not left_out[j]:
+                        _add_node(graph, ("sub", row - 1, j), "subnode", row, j)
+                        graph.add_edge(("sub", row - 1, j), (row, index), kind="product")
 
 
 def _add_node(
