@@ -43,7 +43,7 @@ def fit_additive(X: np.ndarray, y: np.ndarray, outer: Outer) -> Additive | None:
         return None
     best: Additive | None = None
     for grid in GRIDS:
-        blocks = [_block(column, grid) for column in X.T]
+        blocks = [spline_block(column, grid) for column in X.T]
         A = np.concatenate([np.ones((len(y), 1)), *blocks], 1)
         if A.shape[1] * ROWS_PER_COEFFICIENT > len(y):
             break
@@ -81,7 +81,7 @@ def _solve(
     )
 
 
-def _block(x: np.ndarray, grid: int) -> np.ndarray:
+def spline_block(x: np.ndarray, grid: int) -> np.ndarray:
     """Values of the B-splines on one column, [n, basis]; of few distinct values, a column each."""
     values = np.unique(x)
     if len(values) == 1:

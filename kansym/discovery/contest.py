@@ -83,8 +83,9 @@ class Contest:
         return max(self.noise, EXACT * self.spread, 1e-13 * size)
 
     def enter(self, expr: Expr, found_by: str, max_evaluations: int = 60) -> Entry | None:
-        """Fit the constants and rank the formula; None when it is not finite on the rows."""
-        if not is_real(expr) or complexity(expr) > MAX_NODES:
+        """Fit the constants and rank the formula; None when it is not finite on the rows, or when
+        the budget is spent."""
+        if self.budget.is_over or not is_real(expr) or complexity(expr) > MAX_NODES:
             return None
         self.budget.n_candidates += 1
         try:

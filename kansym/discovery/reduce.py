@@ -8,7 +8,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 from sympy import Dummy, Symbol
 
+from kansym.discovery.contest import evaluate
 from kansym.discovery.monomial import as_rational, nice_power
+from kansym.discovery.products import fit_product
 from kansym.discovery.slopes import Slopes
 from kansym.discovery.symmetry import Split, Symmetry
 from kansym.symbolic.constants import decimal
@@ -148,11 +150,55 @@ def _reduced(
 
 @dataclass(frozen=True)
 class Parts:
-    """Blocks of columns as problems of their own, and how their formulas make the whole."""
+    """The blocks of a split as problems of their own.
 
-    kind: str
+    problems: what the surface shows of each block, fewest columns first.
+    """
+
+    split: Split
+    whole: Problem
     problems: tuple[Problem, ...]
-    join: Callable[[Sequence[Expr]], Expr]
+    blocks: tuple[tuple[int, ...], ...]
+
+    @property
+    def kind(self) -> str:
+        outer = self.split.outer
+        return "product" if outer is None else f"sum of {outer.name}"
+
+    def remainder(self, exprs: Sequence[Expr]) -> Problem | None:
+        """What the rows themselves leave for the last block once the others have formulas."""
+        whole, symbols = self.whole, self.whole.symbols
+        values = [evaluate(expr, symbols, whole.X) for expr in exprs]
+        weight = np.ones(len(whole.y)) if whole.weight is None else whole.weight
+        with np.errstate(all="ignore"):
+            if self.split.outer is None:
+                known = np.prod(values, 0)
+                y = (whole.y - self.split.shift) / known
+                weight = weight * known**2
+                keep = np.abs(known) > 1e-3 * np.median(np.abs(known))
+            else:
+                y = self.split.outer.forward(whole.y) - np.sum(values, 0)
+                weight = weight / self.split.outer.slope(whole.y) ** 2
+                keep = np.ones(len(y), dtype=bool)
+        keep &= np.isfinite(y) & np.isfinite(weight)
+        if keep.sum() < max(4, 0.5 * len(y)):
+            return None
+        block = list(self.blocks[-1])
+        return Problem(
+            whole.X[keep][:, block],
+            y[keep],
+            tuple(symbols[i] for i in block),
+            whole.noise * float(np.std(y[keep])) / (float(np.std(whole.y)) or 1.0),
+            weight[keep],
+            whole.depth + 1,
+        )
+
+    def join(self, exprs: Sequence[Expr]) -> Expr:
+        """The formula of the whole from those of all blocks."""
+        if self.split.outer is None:
+            product = normal_product(list(exprs))
+            return product + decimal(self.split.shift) if self.split.shift else product
+        return self.split.outer.undone(sum(exprs), self.whole.y)
 
 
 def split_by(problem: Problem, split: Split, slopes: Slopes) -> Parts | None:
@@ -162,23 +208,46 @@ def split_by(problem: Problem, split: Split, slopes: Slopes) -> Parts | None:
     if split.outer is None:  # an anchor where the product vanishes shows nothing
         distance = distance + 1e6 * (np.abs(values) < 0.3 * np.abs(values).mean())
     anchors = np.argsort(distance)[:ANCHORS]
-    problems = []
-    for block in split.blocks:
-        part = _part(problem, split, slopes, block, anchors)
-        if part is None:
-            return None
-        problems.append(part)
-    shift = split.shift
+    blocks = tuple(sorted(split.blocks, key=len))
+    problems = [_part(problem, split, slopes, block, anchors) for block in blocks]
+    if any(part is None for part in problems):
+        return None
+    found = [part for part in problems if part is not None]
+    if split.outer is None and all(len(block) == 1 for block in blocks):
+        found = _sharpened(problem, split, slopes, found)
+    return Parts(split, problem, tuple(found), blocks)
 
-    def join(exprs: Sequence[Expr]) -> Expr:
-        if split.outer is None:
-            product = normal_product([expr + 0 for expr in exprs])
-            return product + decimal(shift) if shift else product
-        total = sum(exprs)
-        return split.outer.undone(total, values)
 
-    name = "product" if split.outer is None else f"sum of {split.outer.name}"
-    return Parts(name, tuple(problems), join)
+def _sharpened(
+    problem: Problem, split: Split, slopes: Slopes, parts: list[Problem]
+) -> list[Problem]:
+    """Factors of one column each, fitted to the rows from where the surface puts them."""
+    columns = [problem.symbols.index(part.symbols[0]) for part in parts]
+    starts = np.stack([
+        np.interp(problem.X[:, i], *_sorted(part.X[:, 0], part.y))
+        for i, part in zip(columns, parts, strict=True)
+    ], 1)  # fmt: skip
+    y = problem.y - split.shift
+    scale = float((starts.prod(1) @ y) / (starts.prod(1) ** 2).sum())
+    starts[:, -1] *= scale
+    fitted = fit_product(problem.X[:, columns], y, starts)
+    if fitted is None:
+        return parts
+    relative = fitted.error / (float(np.std(y)) or 1.0)
+    return [
+        replace(
+            part,
+            X=problem.X[:, [i]],
+            y=factor,
+            noise=relative * float(np.std(factor)) or part.noise,
+        )
+        for i, part, factor in zip(columns, parts, fitted.factors.T, strict=True)
+    ]
+
+
+def _sorted(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    order = np.argsort(x)
+    return x[order], y[order]
 
 
 def _part(

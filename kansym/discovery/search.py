@@ -121,7 +121,7 @@ class _Search:
         found: list[Finding] = []
         seen: set[Expr] = set()
         for finding in close:
-            expr, _ = snap_expression(finding.expr, problem)
+            expr, _ = snap_expression(finding.expr, problem, self._is_late)
             expr = tidied(expr)
             shape = expr.replace(lambda e: isinstance(e, sympy.Float), lambda e: sympy.Integer(1))
             if shape not in seen:
@@ -130,6 +130,10 @@ class _Search:
         found = sorted(found, key=lambda f: f.score)
         rivals = [f for f in found[1:] if f.score - found[0].score < RIVAL_BITS]
         return found[0], tuple(rivals)
+
+    def _is_late(self) -> bool:
+        limit = self.options.max_time
+        return limit is not None and self.budget.seconds > limit
 
     def _fits_to_rounding(self, finding: Finding) -> bool:
         return finding.loss <= (1e-9 * self.contest.spread) ** 2

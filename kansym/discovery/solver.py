@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import product
+from typing import TypeVar
 
 import numpy as np
 from sympy import Symbol
@@ -17,16 +18,19 @@ from kansym.discovery.monomial import index_powers, monomial, power_product
 from kansym.discovery.outer import IDENTITY, outers_for
 from kansym.discovery.reduce import Problem, Reduction, reduce_by, split_by, without_columns
 from kansym.discovery.slopes import Slopes, slopes
-from kansym.discovery.symmetry import FAINT, Symmetry, reach, splits, symmetries
+from kansym.discovery.symmetry import FAINT, Split, Symmetry, reach, splits, symmetries
 from kansym.functions import SymbolicFunction
-from kansym.symbolic.constants import decimal
+from kansym.symbolic.constants import ConstantProblem, decimal
+from kansym.symbolic.formula import Expr
 from kansym.symbolic.normal_form import normal_product
+from kansym.symbolic.snap import snap_expression
 
 MAX_DEPTH = 8
 NAMED_MODELS = 2  # additive models whose parts are named
 SHARP = 1e-3  # error of an additive model, of y's spread, below which it is taken for the law
 AS_GOOD = 1.5  # times the error of the surface: an additive model that good is taken for it, too
 COMBINATIONS = 8  # of names of several parts
+REMAINDERS = 3  # combinations of names for all parts but one, whose remainder is solved
 WORSE = 4.0  # times the error of the surface before a reduction: then it was none
 CURVE_ERROR = 0.3  # of a curve over one variable, of y's spread
 
@@ -221,28 +225,41 @@ class Solver:
             if contest.reaches(contest.best):
                 return
 
-    def _join(self, problem: Problem, split, surface: Slopes, contest: Contest) -> None:
+    def _join(self, problem: Problem, split: Split, surface: Slopes, contest: Contest) -> None:
+        """All blocks but the largest from the surface, the largest from what they leave of the
+        rows: with the others known exactly, so is it."""
         parts = split_by(problem, split, surface)
         if parts is None:
             return
         self.report(f"{parts.kind} of {[p.X.shape[1] for p in parts.problems]} variables")
-        solved = []
-        for part in parts.problems:
+        known = []
+        for part in parts.problems[:-1]:
             entries = self.solve(part)[:3]
             if not entries:
                 return
-            solved.append(entries)
-        for entries in _combinations(solved):
-            contest.enter(parts.join([e.expr for e in entries]), parts.kind)
-            if contest.reaches(contest.best):
-                return
+            known.append([self._snapped(part, entry) for entry in entries])
+        for exprs in _combinations(known)[:REMAINDERS]:
+            last = parts.remainder(exprs)
+            if last is None:
+                continue
+            for entry in self.solve(last)[:3]:
+                contest.enter(parts.join([*exprs, entry.expr]), parts.kind)
+                if self._is_done(contest):
+                    return
+
+    def _snapped(self, part: Problem, entry: Entry) -> Expr:
+        rows = ConstantProblem(part.symbols, part.X, part.y, part.weight)
+        return snap_expression(entry.expr, rows, lambda: self.budget.is_over)[0]
 
 
-def _combinations(named: Sequence[Sequence[Entry]]) -> list[tuple[Entry, ...]]:
-    """One entry of each list, those of high rank first."""
-    if any(not entries for entries in named):
+T = TypeVar("T")
+
+
+def _combinations(named: Sequence[Sequence[T]]) -> list[tuple[T, ...]]:
+    """One item of each list, those of high rank first."""
+    if any(not items for items in named):
         return []
-    ranks = product(*(range(len(entries)) for entries in named))
+    ranks = product(*(range(len(items)) for items in named))
     best = sorted(ranks, key=lambda places: (sum(places), places))[:COMBINATIONS]
     return [tuple(e[p] for e, p in zip(named, places, strict=True)) for places in best]
 

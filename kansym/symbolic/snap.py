@@ -10,7 +10,7 @@ relative precision of 1e-3.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -53,8 +53,13 @@ def snap_formula(
     return formula._with(exprs, snapped)
 
 
-def snap_expression(expr: Expr, data: ConstantProblem) -> tuple[Expr, list[tuple[float, Expr]]]:
-    """One expression with its constants snapped, and (value, exact number) of each."""
+def snap_expression(
+    expr: Expr, data: ConstantProblem, is_late: Callable[[], bool] = lambda: False
+) -> tuple[Expr, list[tuple[float, Expr]]]:
+    """One expression with its constants snapped, and (value, exact number) of each.
+
+    is_late: asked before each; where it says so, what is done by then is returned.
+    """
     if not is_real(expr):
         return expr, []
     fit = data.fit_expression(expr)
@@ -63,7 +68,7 @@ def snap_expression(expr: Expr, data: ConstantProblem) -> tuple[Expr, list[tuple
     snapped: list[tuple[float, Expr]] = []
     refused: set[Symbol] = set()
     first = fit
-    while (n := _best_known(fit, refused)) is not None:
+    while not is_late() and (n := _best_known(fit, refused)) is not None:
         parameter, value = fit.template.free[n], float(fit.values[n])
         better = _try_exact(fit, n, data, first)
         if better is None:
