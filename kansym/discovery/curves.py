@@ -38,6 +38,7 @@ CHAIN_FUNCTIONS = ("x", "x^2", "exp", "log", "sin", "sqrt", "1/x", "1/x^2", "cos
 CHAIN_POWERS = (0, 1, -1, 2, -2, 3, -3)
 CHAIN_POINTS = 64
 CHAINS = 6  # that enter the contest
+PLAIN = 3  # decimals: a curve met by a name with more may have a better one
 PAIRS = 4  # that enter the contest
 SHORT_FUNCTIONS = {
     "sin": (sympy.sin, np.sin), "cos": (sympy.cos, np.cos), "exp": (sympy.exp, np.exp),
@@ -82,7 +83,9 @@ def name_curve(
         for found_by, expr in proposals:
             contest.enter(expr, found_by)
     for more in (_chains, _pairs) if thorough else ():
-        if not contest.reaches(contest.best):
+        best = contest.best
+        is_plain = best is not None and len(best.expr.atoms(sympy.Float)) <= PLAIN
+        if not (contest.reaches(best) and is_plain):
             for found_by, expr in more(u, v, symbol, names):
                 contest.enter(expr, found_by)
     return contest.ranking[:top]

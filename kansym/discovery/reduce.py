@@ -165,8 +165,8 @@ class Parts:
         outer = self.split.outer
         return "product" if outer is None else f"sum of {outer.name}"
 
-    def remainder(self, exprs: Sequence[Expr]) -> Problem | None:
-        """What the rows themselves leave for the last block once the others have formulas."""
+    def remainder(self, exprs: Sequence[Expr], last: int) -> Problem | None:
+        """What the rows themselves leave for one block once the others have formulas."""
         whole, symbols = self.whole, self.whole.symbols
         values = [evaluate(expr, symbols, whole.X) for expr in exprs]
         weight = np.ones(len(whole.y)) if whole.weight is None else whole.weight
@@ -183,7 +183,7 @@ class Parts:
         keep &= np.isfinite(y) & np.isfinite(weight)
         if keep.sum() < max(4, 0.5 * len(y)):
             return None
-        block = list(self.blocks[-1])
+        block = list(self.blocks[last])
         return Problem(
             whole.X[keep][:, block],
             y[keep],

@@ -16,13 +16,19 @@ from kansym.discovery.contest import Contest, Entry
 from kansym.discovery.curves import name_curve
 from kansym.discovery.monomial import index_powers, monomial, power_product
 from kansym.discovery.outer import IDENTITY, outers_for
-from kansym.discovery.reduce import Problem, Reduction, reduce_by, split_by, without_columns
+from kansym.discovery.reduce import (
+    Parts,
+    Problem,
+    Reduction,
+    reduce_by,
+    split_by,
+    without_columns,
+)
 from kansym.discovery.slopes import Slopes, slopes
 from kansym.discovery.symmetry import FAINT, Split, Symmetry, reach, splits, symmetries
 from kansym.functions import SymbolicFunction
 from kansym.symbolic.constants import ConstantProblem, decimal
 from kansym.symbolic.formula import Expr
-from kansym.symbolic.normal_form import normal_product
 from kansym.symbolic.snap import snap_expression
 
 MAX_DEPTH = 8
@@ -30,7 +36,7 @@ NAMED_MODELS = 2  # additive models whose parts are named
 SHARP = 1e-3  # error of an additive model, of y's spread, below which it is taken for the law
 AS_GOOD = 1.5  # times the error of the surface: an additive model that good is taken for it, too
 COMBINATIONS = 8  # of names of several parts
-REMAINDERS = 3  # combinations of names for all parts but one, whose remainder is solved
+REMAINDERS = 2  # combinations of names for all parts but one, whose remainder is solved
 WORSE = 4.0  # times the error of the surface before a reduction: then it was none
 CURVE_ERROR = 0.3  # of a curve over one variable, of y's spread
 
@@ -132,36 +138,24 @@ class Solver:
         fitted = [m for m in models if m is not None and np.isfinite(m.y_error)]
         return sorted(fitted, key=lambda model: model.y_error)[:NAMED_MODELS]
 
-    def _name_additive(
-        self, problem: Problem, model: Additive, contest: Contest, thorough: bool = True
-    ) -> None:
+    def _name_additive(self, problem: Problem, model: Additive, contest: Contest) -> None:
         """Names for the parts; those of log y are named as the factors of y that they are."""
         is_product = model.outer.name == "log"
-        named = []
-        for i, symbol in enumerate(problem.symbols):
-            part, noise = model.parts[:, i], model.error
-            if is_product:
-                part = np.exp(part)
-                noise *= float(np.sqrt(np.mean(part**2)))
-            named.append(
-                name_curve(
-                    problem.X[:, i], part, symbol, self.functions, noise, 3, None, thorough,
-                    self.budget,
-                )
-            )  # fmt: skip
-            if self.budget.is_over:
-                return
-        for entries in _combinations(named):
-            exprs = [e.expr for e in entries]
-            if is_product:
-                sign = float(np.sign(np.mean(problem.y)))
-                scale = decimal(sign * np.exp(model.constant))
-                whole = scale * normal_product(exprs)
-            else:
-                whole = model.outer.undone(sum(exprs, decimal(model.constant)), problem.y)
-            contest.enter(whole, f"sum in {model.outer.name}")
-            if self._is_done(contest):
-                return
+        values, noise = model.parts, np.full(len(problem.symbols), model.error)
+        if is_product:
+            values = np.exp(values)
+            noise = noise * np.sqrt(np.mean(values**2, 0))
+        split = Split(
+            None if is_product else model.outer,
+            tuple((i,) for i in range(values.shape[1])),
+            0.0,
+            0.0,
+        )
+        parts = [
+            Problem(problem.X[:, [i]], values[:, i], (symbol,), noise[i], None, problem.depth + 1)
+            for i, symbol in enumerate(problem.symbols)
+        ]
+        self._join(Parts(split, problem, tuple(parts), split.blocks), contest)
 
     def _index(self, problem: Problem, contest: Contest) -> None:
         for powers in index_powers(problem.X, problem.y):
@@ -199,7 +193,9 @@ class Solver:
         if self._is_done(contest):
             return
         for split in splits(surface, self.names)[:3]:
-            self._join(problem, split, surface, contest)
+            parts = split_by(problem, split, surface)
+            if parts is not None:
+                self._join(parts, contest)
             if self._is_done(contest):
                 return
         for symmetry_set in _plans(found)[1:]:
@@ -225,24 +221,40 @@ class Solver:
             if contest.reaches(contest.best):
                 return
 
-    def _join(self, problem: Problem, split: Split, surface: Slopes, contest: Contest) -> None:
-        """All blocks but the largest from the surface, the largest from what they leave of the
-        rows: with the others known exactly, so is it."""
-        parts = split_by(problem, split, surface)
-        if parts is None:
-            return
-        self.report(f"{parts.kind} of {[p.X.shape[1] for p in parts.problems]} variables")
-        known = []
-        for part in parts.problems[:-1]:
-            entries = self.solve(part)[:3]
-            if not entries:
+    def _join(self, parts: Parts, contest: Contest) -> None:
+        """Names for all parts as the model shows them; then for each in turn, the largest first,
+        for what the others' names leave of the rows: with those right, it is known exactly."""
+        sizes = [p.X.shape[1] for p in parts.problems]
+        self.report(f"{parts.kind} of {sizes} variables")
+        named: list[list[Entry]] = []
+        for part in parts.problems[:-1] if sizes[-1] > 1 else parts.problems:
+            named.append(self.solve(part)[:3])
+            if not named[-1]:
                 return
-            known.append([self._snapped(part, entry) for entry in entries])
-        for exprs in _combinations(known)[:REMAINDERS]:
-            last = parts.remainder(exprs)
-            if last is None:
+        if sizes[-1] == 1:
+            for entries in _combinations(named):
+                contest.enter(parts.join([e.expr for e in entries]), parts.kind)
+                if self._is_done(contest):
+                    return
+        known = [
+            [self._snapped(part, entry) for entry in entries]
+            for part, entries in zip(parts.problems, named, strict=False)
+        ]
+        for last in reversed(range(len(sizes))):
+            if sizes[last] == max(sizes):
+                self._name_remainder(parts, known, last, contest)
+            if self._is_done(contest):
+                return
+
+    def _name_remainder(
+        self, parts: Parts, known: Sequence[Sequence[Expr]], last: int, contest: Contest
+    ) -> None:
+        others = [exprs for n, exprs in enumerate(known) if n != last]
+        for exprs in _combinations(others)[:REMAINDERS]:
+            rest = parts.remainder(exprs, last)
+            if rest is None:
                 continue
-            for entry in self.solve(last)[:3]:
+            for entry in self.solve(rest)[:3]:
                 contest.enter(parts.join([*exprs, entry.expr]), parts.kind)
                 if self._is_done(contest):
                     return
