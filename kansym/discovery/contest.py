@@ -9,6 +9,7 @@ and variable a few bits. An error below the noise that y is known to have counts
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -57,7 +58,7 @@ class Contest:
     """The formulas tried on some rows so far.
 
     noise: standard deviation of y's error, as far as it is known. A formula whose RMSE is no
-    larger, or rounding, `reaches` the data.
+    larger, or rounding, `reaches` the data. accepts: a rule that every formula must pass.
     """
 
     def __init__(
@@ -68,8 +69,9 @@ class Contest:
         noise: float = 0.0,
         weight: np.ndarray | None = None,
         budget: Budget | None = None,
+        accepts: Callable[[Expr], bool] = lambda expr: True,
     ):
-        self.budget = budget or Budget()
+        self.budget, self.accepts = budget or Budget(), accepts
         self.X, self.y, self.variables, self.weight = X, y, variables, weight
         self.problem = ConstantProblem(variables, X, y, weight)
         self.spread = float(np.std(y)) or abs(float(y[0])) or 1.0
@@ -93,6 +95,8 @@ class Contest:
         except (TypeError, ValueError, NameError, OverflowError, ZeroDivisionError):
             return None  # no NumPy form, or a constant beyond floating point
         if fit is None or not np.isfinite(fit.sse):
+            return None
+        if not self.accepts(fit.expr):
             return None
         rmse = math.sqrt(fit.sse / len(self.y))
         entry = Entry(fit.expr, rmse, self.score(fit.expr, rmse), found_by)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -57,7 +58,11 @@ class Options:
     the result does not depend on the speed of the machine. n_jobs: as in joblib.
     functions: names of the library's functions that a formula may use; None for all.
     max_complexity: nodes of the expression tree. noise: standard deviation of y's error, in units
-    of y; estimated when None. required, forbidden: variables. units: of the columns and y.
+    of y; estimated when None. required, forbidden: names of columns. monotone: {column:
+    "increasing" or "decreasing"} and parity: {column: "even" or "odd"}, rules for the formula on
+    the rows. units: of the columns and of y, as `kansym.discovery.units.parse_units` takes them;
+    target_name: y's name there. checkpoint: file that keeps the formulas found so far; a search
+    that finds one there goes on from it.
     """
 
     max_time: float | None = 60.0
@@ -69,7 +74,11 @@ class Options:
     noise: float | None = None
     required: tuple[str, ...] = ()
     forbidden: tuple[str, ...] = ()
+    monotone: Mapping[str, str] = field(default_factory=dict)
+    parity: Mapping[str, str] = field(default_factory=dict)
     units: Any = None
+    target_name: str = "y"
+    checkpoint: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -118,5 +127,3 @@ class Discovery:
 
 Report = Callable[[str, Finding | None], None]
 """Called with what the search is doing and the best formula so far."""
-
-Rows = Sequence[int]

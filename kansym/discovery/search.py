@@ -6,12 +6,19 @@ import math
 
 import numpy as np
 import sympy
+from sympy import Dummy
 
+from kansym.discovery import checkpoint
 from kansym.discovery.budget import Budget
+from kansym.discovery.canonical import canonical
+from kansym.discovery.constraints import passes, rules
 from kansym.discovery.contest import Contest, Entry, complexity, evaluate, formula_bits
+from kansym.discovery.dimensions import has_consistent_units
+from kansym.discovery.groups import reduced
 from kansym.discovery.records import Discovery, Finding, Options, Report, Table, Verdict
 from kansym.discovery.reduce import Problem
 from kansym.discovery.solver import Solver
+from kansym.discovery.units import UnitTable, parse_units
 from kansym.discovery.verdict import judge
 from kansym.functions import get_library
 from kansym.symbolic.constants import ConstantProblem, decimal
@@ -22,6 +29,7 @@ HELD_OUT = 0.2  # share of the rows, half of them the outermost
 LEAST_ROWS = 12  # with fewer, none are held out
 SEARCH_ROWS = 2000  # the search itself sees no more; constants are fitted to all
 RIVAL_BITS = 10 / math.log(2)  # ten nats
+STORED = 50  # formulas in a checkpoint
 FINALISTS = 4  # formulas that are snapped
 WORTH = 10.0  # bits that a formula must save over the mean
 LATER = 0.95  # share of the time for the search; the rest is for snapping and the verdict
@@ -57,23 +65,82 @@ class _Search:
         self.rows = table.rows(inner)
         self.contest = Contest(
             self.rows.X, self.rows.y, table.variables, options.noise or 0.0, self.rows.weight,
-            self.budget,
+            self.budget, self._accepts,
         )  # fmt: skip
+        self.rules = rules(table, options)
+        self.units = None
+        if options.units is not None:
+            names = [str(v) for v in table.variables]
+            self.units = parse_units(options.units, names, options.target_name)
         self.solver = Solver(get_library(options.functions), self.budget, options.seed, self._say)
 
     def _say(self, line: str) -> None:
         if self.report is not None:
             best = self.contest.best
             self.report(line, None if best is None else self._finding(best))
+        self._store()
+
+    def _accepts(self, expr: Expr) -> bool:
+        if not expr.free_symbols:
+            return True  # the mean: what is said when no formula is found
+        if not passes(expr, self.rules):
+            return False
+        if self.units is None:
+            return True
+        dims = self.units.by_symbol(self.table.variables)
+        return has_consistent_units(expr, dims, self.units.target)
 
     def run(self) -> None:
-        usable = np.flatnonzero(np.ptp(self.rows.X, axis=0) > 0)
-        symbols = tuple(self.table.variables[i] for i in usable)
-        problem = Problem(
-            self.rows.X[:, usable], self.rows.y, symbols, self.contest.noise, self.rows.weight
-        )
         self.contest.enter(_mean(self.rows), "constant")
-        self.solver.solve(problem, self.contest)
+        self._resume()
+        if self.units is not None:
+            self._solve_in_groups(self.units)
+        self._solve_in_columns()
+
+    def _solve_in_columns(self) -> None:
+        forbidden = {
+            i for i, v in enumerate(self.table.variables) if str(v) in self.options.forbidden
+        }
+        varies = np.flatnonzero(np.ptp(self.rows.X, axis=0) > 0)
+        usable = [int(i) for i in varies if i not in forbidden]
+        if usable and not self.contest.reaches(self.contest.best):
+            symbols = tuple(self.table.variables[i] for i in usable)
+            problem = Problem(
+                self.rows.X[:, usable], self.rows.y, symbols, self.contest.noise, self.rows.weight
+            )
+            self.solver.solve(problem, self.contest)
+
+    def _solve_in_groups(self, units: UnitTable) -> None:
+        """Buckingham's theorem first: fewer variables, and every answer keeps the units."""
+        groups = reduced(self.rows.X, self.rows.y, units)
+        if not groups.monomials:
+            self.contest.enter(decimal(float(groups.y.mean())) * groups.scale, "units")
+            return
+        symbols = tuple(Dummy(f"g{k}", real=True) for k in range(len(groups.monomials)))
+        for entry in self.solver.solve(Problem(groups.X, groups.y, symbols)):
+            expr = groups.restored(entry.expr, symbols)
+            self.contest.enter(
+                expr.xreplace(dict(zip(units.variables, self.table.variables, strict=True))),
+                "units",
+            )
+
+    def _resume(self) -> None:
+        path = self.options.checkpoint
+        if path is not None:
+            self.key = checkpoint.fingerprint(self.table, self.options)
+            for expr, found_by in checkpoint.load(path, self.key, self.table.variables):
+                self.contest.enter(expr, found_by)
+            self._store()
+
+    def _store(self) -> None:
+        path = self.options.checkpoint
+        if path is not None:
+            symbols = self.table.variables
+            formulas = [
+                (checkpoint.to_text(e.expr, symbols), e.found_by)
+                for e in self.contest.ranking[:STORED]
+            ]
+            checkpoint.save(path, self.key, formulas, symbols)
 
     # -- the answer --------------------------------------------------------------------------------
 
@@ -121,7 +188,7 @@ class _Search:
         found: list[Finding] = []
         seen: set[Expr] = set()
         for finding in close:
-            expr, _ = snap_expression(finding.expr, problem, self._is_late)
+            expr, _ = snap_expression(canonical(finding.expr), problem, self._is_late)
             expr = tidied(expr)
             shape = expr.replace(lambda e: isinstance(e, sympy.Float), lambda e: sympy.Integer(1))
             if shape not in seen:

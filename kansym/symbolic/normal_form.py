@@ -48,7 +48,7 @@ def normal_product(factors: Sequence[Any]) -> Any:
         return factors[0]
     coefficient, others = 1.0, []
     for u in factors:
-        scale = _leading(u) if u.free_symbols else float(u)
+        scale = leading_coefficient(u) if u.free_symbols else float(u)
         coefficient *= scale
         if u.free_symbols:
             others.append(_divided(u, scale))
@@ -78,7 +78,7 @@ def _as_is(f: SymbolicFunction, u: Any) -> Normal:
     return 1.0, f.sympy(u), 0.0
 
 
-def _leading(u: Any) -> float:
+def leading_coefficient(u: Any) -> float:
     """The coefficient of the first term that is not a number, in a fixed order of terms; terms that
     are tiny beside another do not count, for things are divided by it."""
     terms = [t.as_coeff_Mul() for t in sympy.Add.make_args(u) if t.free_symbols]
@@ -103,7 +103,7 @@ def _near_unit(value: float) -> float:
 
 def _odd_or_even(f: SymbolicFunction, u: Any) -> Normal:
     """f(-u) = sign f(u) + shift, found from two values of f inside the domain."""
-    if _leading(u) > 0:
+    if leading_coefficient(u) > 0:
         return _as_is(f, u)
     import torch
 
@@ -115,7 +115,7 @@ def _odd_or_even(f: SymbolicFunction, u: Any) -> Normal:
 
 def _power(exponent: Any) -> Callable[[SymbolicFunction, Any], Normal]:
     def normal(f: SymbolicFunction, u: Any) -> Normal:
-        scale = _leading(u)
+        scale = leading_coefficient(u)
         if not f.has_parity:
             scale = abs(scale)
         try:
@@ -128,17 +128,17 @@ def _power(exponent: Any) -> Callable[[SymbolicFunction, Any], Normal]:
 
 
 def _log(f: SymbolicFunction, u: Any) -> Normal:
-    scale = abs(_leading(u))
+    scale = abs(leading_coefficient(u))
     return 1.0, f.sympy(_divided(u, scale)), math.log(scale)
 
 
 def _abs(f: SymbolicFunction, u: Any) -> Normal:
-    scale = _leading(u)
+    scale = leading_coefficient(u)
     return abs(scale), f.sympy(_divided(u, scale)), 0.0
 
 
 def _sign(f: SymbolicFunction, u: Any) -> Normal:
-    scale = _leading(u)
+    scale = leading_coefficient(u)
     return math.copysign(1.0, scale), f.sympy(_divided(u, scale)), 0.0
 
 
@@ -151,7 +151,7 @@ def _exp(f: SymbolicFunction, u: Any) -> Normal:
 
 def _wave(f: SymbolicFunction, u: Any) -> Normal:
     sign = 1.0
-    if _leading(u) < 0:
+    if leading_coefficient(u) < 0:
         u = linear(-1.0, u, 0.0)
         sign = -1.0 if f.name == "sin" else 1.0
     phase, rest = u.as_coeff_Add()

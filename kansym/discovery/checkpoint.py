@@ -1,0 +1,128 @@
+"""The formulas of a search on disk, so that an interrupted one need not begin again.
+
+A JSON file, written whole beside the old one and then put in its place: a crash leaves the old one.
+Formulas are stored as text and read back without being executed.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import sympy
+from sympy import Symbol
+
+from kansym.discovery.records import Options, Table
+from kansym.symbolic.constants import decimal
+from kansym.symbolic.formula import Expr
+
+VERSION = 1
+MAX_BYTES = 10_000_000
+MAX_DEPTH = 60  # of a formula's tree
+
+_FUNCTIONS = {
+    name: getattr(sympy, name)
+    for name in (
+        "exp", "log", "sin", "cos", "tan", "tanh", "sinh", "cosh", "asin", "acos", "atan", "atanh",
+        "sqrt", "Abs", "sign", "erf", "besselj",
+    )
+}  # fmt: skip
+_NUMBERS = {"pi": sympy.pi, "E": sympy.E}
+_OPERATORS: dict[type, Any] = {
+    ast.Add: lambda a, b: a + b, ast.Sub: lambda a, b: a - b, ast.Mult: lambda a, b: a * b,
+    ast.Div: lambda a, b: a / b, ast.Pow: lambda a, b: a**b,
+}  # fmt: skip
+
+
+def fingerprint(table: Table, options: Options) -> str:
+    """Of the data and of everything but the budget: what a stored search must agree with."""
+    digest = hashlib.sha256()
+    for part in (table.X, table.y, table.weight):
+        digest.update(b"-" if part is None else part.astype("<f8").tobytes())
+    settings = [
+        [str(v) for v in table.variables], options.seed, options.functions, options.noise,
+        options.required, options.forbidden, sorted(options.monotone.items()),
+        sorted(options.parity.items()), str(options.units),
+    ]  # fmt: skip
+    digest.update(json.dumps(settings).encode())
+    return digest.hexdigest()
+
+
+def save(
+    path: Path, key: str, formulas: Sequence[tuple[str, str]], symbols: Sequence[Symbol]
+) -> None:
+    """(formula, found_by) pairs; the formulas in x0, x1, ... so that no name can be misread."""
+    state = {"version": VERSION, "key": key, "columns": len(symbols), "formulas": list(formulas)}
+    beside = path.with_name(path.name + ".part")
+    beside.write_text(json.dumps(state), encoding="utf-8")
+    os.replace(beside, path)
+
+
+def to_text(expr: Expr, symbols: Sequence[Symbol]) -> str:
+    """A formula in x0, x1, ... with every digit of its decimals."""
+    plain = {s: Symbol(f"x{i}", real=True) for i, s in enumerate(symbols)}
+    return sympy.sstr(expr.xreplace(plain), full_prec=True)
+
+
+def load(path: Path, key: str, symbols: Sequence[Symbol]) -> list[tuple[Expr, str]]:
+    """The formulas stored at `path`; none when there is no file.
+
+    Raises ValueError when the file is no checkpoint, or one of another search.
+    """
+    if not path.exists():
+        return []
+    if path.stat().st_size > MAX_BYTES:
+        raise ValueError(f"checkpoint {str(path)!r} is too large to be one; choose another path")
+    try:
+        state = json.loads(path.read_text(encoding="utf-8"))
+        formulas = [(str(text), str(found_by)) for text, found_by in state["formulas"]]
+        version, stored = state["version"], state["key"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(
+            f"checkpoint {str(path)!r} cannot be read ({error}); remove it or choose another path"
+        ) from error
+    if version != VERSION or stored != key:
+        raise ValueError(
+            f"checkpoint {str(path)!r} belongs to another search (other data or other settings); "
+            "remove it or choose another path"
+        )
+    return [(parse(text, symbols), found_by) for text, found_by in formulas]
+
+
+def parse(text: str, symbols: Sequence[Symbol]) -> Expr:
+    """The formula that `to_text` wrote. ValueError for anything else: nothing is executed."""
+    names = {f"x{i}": s for i, s in enumerate(symbols)}
+    try:
+        tree = ast.parse(text, mode="eval").body
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        raise ValueError(f"not a formula: {text[:60]!r}") from error
+    return _built(tree, names, 0)
+
+
+def _built(node: ast.AST, names: dict[str, Symbol], depth: int) -> Expr:
+    if depth > MAX_DEPTH:
+        raise ValueError("not a formula: nested too deeply")
+    if isinstance(node, ast.BinOp) and type(node.op) in _OPERATORS:
+        left, right = (_built(part, names, depth + 1) for part in (node.left, node.right))
+        if isinstance(node.op, ast.Pow) and right.is_Number and abs(right) > 1000:
+            raise ValueError("not a formula: a power beyond 1000")
+        return _OPERATORS[type(node.op)](left, right)
+    if isinstance(node, ast.UnaryOp) and isinstance(node.op, (ast.USub, ast.UAdd)):
+        value = _built(node.operand, names, depth + 1)
+        return -value if isinstance(node.op, ast.USub) else value
+    if isinstance(node, ast.Constant) and isinstance(node.value, (int, float)):
+        return decimal(node.value) if isinstance(node.value, float) else sympy.Integer(node.value)
+    if isinstance(node, ast.Name) and node.id in names:
+        return names[node.id]
+    if isinstance(node, ast.Name) and node.id in _NUMBERS:
+        return _NUMBERS[node.id]
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and not node.keywords:
+        function = _FUNCTIONS.get(node.func.id)
+        if function is not None and 1 <= len(node.args) <= 2:
+            return function(*(_built(arg, names, depth + 1) for arg in node.args))
+    raise ValueError(f"not a formula: {ast.dump(node)[:60]}")
