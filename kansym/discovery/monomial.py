@@ -17,7 +17,6 @@ MAX_DENOMINATOR = 4
 NEAR = 0.02  # of an exponent to the fraction it is taken for
 INDEX_COLUMNS = 5  # exponents of more columns are not enumerated
 INDEX_POWERS = (-2, -1, 0, 1, 2)
-ROUGH = 0.2  # von Neumann ratio above which a sorted sequence is no curve
 
 
 def nice_power(p: float, near: float = NEAR) -> Fraction | None:
@@ -65,8 +64,12 @@ def monomial(X: np.ndarray, y: np.ndarray, symbols: Sequence[Symbol]) -> list[Ex
     return forms
 
 
-def index_powers(X: np.ndarray, y: np.ndarray, top: int = 2) -> list[tuple[Fraction, ...]]:
+def index_powers(
+    X: np.ndarray, y: np.ndarray, rough: float, top: int = 2
+) -> list[tuple[Fraction, ...]]:
     """Exponents for which y is nearly a curve over prod x_i^p_i, best first.
+
+    rough: variance of a row about its neighbours, of y's variance, above which it is no curve.
 
     All small whole exponents are tried: sorted by the product, neighbouring rows of a curve have
     nearly the same y (von Neumann 1941). It needs no slopes, so oscillations do not matter.
@@ -86,4 +89,4 @@ def index_powers(X: np.ndarray, y: np.ndarray, top: int = 2) -> list[tuple[Fract
         ratio = float(np.mean(np.diff(y[order]) ** 2) / (2 * np.var(y)))
         found.append((ratio, powers))
     found.sort()
-    return [tuple(map(Fraction, powers)) for ratio, powers in found[:top] if ratio < ROUGH]
+    return [tuple(map(Fraction, powers)) for ratio, powers in found[:top] if ratio < rough]

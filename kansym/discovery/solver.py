@@ -33,6 +33,7 @@ from kansym.symbolic.snap import snap_expression
 
 MAX_DEPTH = 8
 NAMED_MODELS = 2  # additive models whose parts are named
+ROUGH = 0.01  # variance about neighbours, of y's, of a curve over a monomial
 SHARP = 1e-3  # error of an additive model, of y's spread, below which it is taken for the law
 AS_GOOD = 1.5  # times the error of the surface: an additive model that good is taken for it, too
 COMBINATIONS = 8  # of names of several parts
@@ -157,8 +158,8 @@ class Solver:
         ]
         self._join(Parts(split, problem, tuple(parts), split.blocks), contest)
 
-    def _index(self, problem: Problem, contest: Contest) -> None:
-        for powers in index_powers(problem.X, problem.y):
+    def _index(self, problem: Problem, contest: Contest, rough: float = ROUGH) -> None:
+        for powers in index_powers(problem.X, problem.y, rough):
             u = np.exp(np.log(problem.X) @ np.array([float(p) for p in powers]))
             symbol = problem.symbols[0]
             form = power_product(problem.symbols, powers)
@@ -181,6 +182,8 @@ class Solver:
             error = model.y_error / contest.spread
             if SHARP <= error < AS_GOOD * surface.error:
                 self._name_additive(problem, model, contest)
+        if surface.error > SHARP:
+            self._index(problem, contest, AS_GOOD * surface.error**2)
         if self._is_done(contest):
             return
         idle = np.flatnonzero(reach(surface) < FAINT).tolist()
