@@ -35,8 +35,9 @@ ROOMS = (
     "views",
     "checkpoint",
     "model",
-    "estimator",
     "pipeline",
+    "discovery",
+    "estimator",
     "cli",
 )
 FACES = ("kansym", "kansym.__main__", "kansym.cli")  # these may import everything
