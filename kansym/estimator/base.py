@@ -98,12 +98,14 @@ class FormulaModel(BaseEstimator):
         from kansym.model import KAN
 
         check_is_fitted(self)
-        if self._network is None:
+        network = self._network
+        if network is None:
             build = getattr(KAN, "from_formula", None)
             if build is None:
                 raise NotSymbolicError("network_ needs KAN.from_formula, which is not there")
-            self._network = build(self.formula_, *self._rows)
-        return self._network
+            network = self._network = build(self.formula_, *self._rows)
+        assert network is not None
+        return network
 
     # -- what the search says about them ----------------------------------------------------------
 

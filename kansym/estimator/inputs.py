@@ -30,14 +30,9 @@ def read_columns(estimator: BaseEstimator, X: Any, is_fit: bool) -> np.ndarray:
         X = X.detach().cpu().numpy() if X.layout == strided else as_matrix(X).numpy()
     if hasattr(X, "columns") and len(X) and column_names(X):
         as_matrix(X)  # names the column that is text or has gaps
-    table = validate_data(
-        estimator,
-        X,
-        reset=is_fit,
-        dtype=np.float64,
-        ensure_all_finite=False,
-        ensure_min_samples=2 if is_fit else 1,
-    )
+    rows = 2 if is_fit else 1
+    options = {"dtype": np.float64, "ensure_all_finite": False, "ensure_min_samples": rows}
+    table = np.asarray(validate_data(estimator, X, reset=is_fit, **options))
     as_matrix(table)
     _check_size("X", table)
     return table

@@ -7,6 +7,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import sympy
@@ -36,7 +37,7 @@ def search_all(
     """
     from joblib import Parallel, delayed, effective_n_jobs
 
-    workers = min(effective_n_jobs(n_jobs), len(tables))
+    workers = 1 if n_jobs is None else min(effective_n_jobs(n_jobs), len(tables))
     if workers <= 1 or len(tables) == 1:
         return _one_after_another(tables, options, labels, n_jobs, shows)
     share = workers / len(tables)
@@ -45,7 +46,8 @@ def search_all(
         for o in options
     ]
     jobs = (delayed(_alone)(table, o) for table, o in zip(tables, alone, strict=True))
-    return tuple(Parallel(n_jobs=workers)(jobs))
+    found: Any = Parallel(n_jobs=workers)(jobs)
+    return tuple(found)
 
 
 def _alone(table: Table, options: Options) -> Discovery:
