@@ -57,6 +57,18 @@ class FormulaModel(BaseEstimator):
         """
         return self._one_or_all([findings_frame(f.findings, f.chosen) for f in self._discoveries()])
 
+    def equations_table(self, digits: int | None = None) -> pd.DataFrame:
+        """`equations_` of all outputs in one table with a column "target"; digits: of the
+        constants, None for all."""
+        import pandas as pd
+
+        frames = []
+        for target, f in zip(self._formula(None).target_names, self._discoveries(), strict=True):
+            frame = findings_frame(f.findings, f.chosen, digits)
+            frame.insert(0, "target", target)
+            frames.append(frame)
+        return pd.concat(frames, ignore_index=True)
+
     @property
     def rivals_(self) -> pd.DataFrame | list[pd.DataFrame]:
         """Other formulas that the data hardly tell from the chosen one; columns as above."""

@@ -91,7 +91,9 @@ class KANClassifier(ClassifierMixin, FormulaModel):
             given if weight is None else given[weight > 0], return_inverse=True
         )
         if len(classes) < 2:
-            raise ValueError(f"y must have at least two classes, got only the class {classes[0]!r}")
+            raise ValueError(
+                f"y must have at least two classes, got only the class {classes.tolist()[0]!r}"
+            )
         if weight is not None:
             everywhere = np.zeros(len(table), dtype=int)
             everywhere[weight > 0] = codes

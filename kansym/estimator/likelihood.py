@@ -2,10 +2,10 @@
 
     P(class k | x) = exp f_k(x) / sum over l of exp f_l(x),      f_0 = 0
 
-fitted by Fisher scoring with Levenberg-Marquardt damping. A prior worth one row keeps the log-odds
-of classes that can be separated perfectly finite,
+fitted by Fisher scoring with Levenberg-Marquardt damping. A prior worth a fraction of a row keeps
+the log-odds of classes that can be separated perfectly finite,
 
-    objective = sum_i w_i (- log P(y_i | x_i)) + (1/2) weighted mean of |f|^2 + theta' S theta / 2.
+    objective = sum_i w_i (- log P(y_i | x_i)) + (r/2) weighted mean of |f|^2 + theta' S theta / 2.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy import linalg
-from scipy.special import logsumexp
 
 Model = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
 """theta [p] -> log-odds [n, classes - 1] and their slopes [n, classes - 1, p]."""
 
+PRIOR_ROWS = 0.05  # r: shrinks the log-odds of 300 rows by a hundredth
 FIRST_DAMPING, LARGEST_DAMPING = 1e-6, 1e8
 MAX_STEPS = 60
 
@@ -63,7 +63,7 @@ def with_reference(logits: np.ndarray) -> np.ndarray:
 def probabilities(logits: np.ndarray) -> np.ndarray:
     """[n, classes] from log-odds [n, classes - 1]."""
     full = with_reference(logits)
-    return np.exp(full - logsumexp(full, axis=1, keepdims=True))
+    return np.exp(full - np.logaddexp.reduce(full, axis=1)[:, None])
 
 
 def row_losses(logits: np.ndarray, labels: Labels) -> np.ndarray:
@@ -71,7 +71,7 @@ def row_losses(logits: np.ndarray, labels: Labels) -> np.ndarray:
     full = with_reference(logits)
     finite = np.isfinite(full).all(axis=1)
     full[~finite] = 0.0
-    losses = logsumexp(full, axis=1) - full[np.arange(len(full)), labels.codes]
+    losses = np.logaddexp.reduce(full, axis=1) - full[np.arange(len(full)), labels.codes]
     return np.where(finite, losses, np.inf)
 
 
@@ -113,7 +113,7 @@ def _objective(
 ) -> float:
     if not np.isfinite(logits).all():
         return np.inf
-    held = 0.5 * labels.mean((logits**2).sum(1))
+    held = 0.5 * PRIOR_ROWS * labels.mean((logits**2).sum(1))
     smooth = 0.0 if prior is None else 0.5 * float(theta @ prior @ theta)
     return float(labels.weight @ row_losses(logits, labels)) + held + smooth
 
@@ -129,7 +129,8 @@ def _derivatives(
     p = probabilities(logits)[:, 1:]
     n, k = p.shape
     hit = labels.codes[:, None] == np.arange(1, k + 1)
-    w, share = labels.weight[:, None], labels.weight[:, None] / labels.weight.sum()
+    w = labels.weight[:, None]
+    share = PRIOR_ROWS * w / labels.weight.sum()
     pull = w * (p - hit) + share * logits
     between = w[:, :, None] * (p[:, :, None] * np.eye(k) - p[:, :, None] * p[:, None, :])
     between += share[:, :, None] * np.eye(k)

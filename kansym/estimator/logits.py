@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from kansym.estimator.likelihood import (
+    PRIOR_ROWS,
     Fitted,
     Labels,
     maximise,
@@ -145,7 +146,7 @@ def _train(network: KAN, X: np.ndarray, labels: Labels, plan: _Plan) -> None:
     """Bring a network with hidden nodes near a good place, grids included."""
     codes = torch.from_numpy(labels.codes)
     weight = torch.from_numpy(labels.weight / labels.weight.mean())
-    row = 1 / labels.weight.sum()
+    row = PRIOR_ROWS / labels.weight.sum()
 
     def loss(output: Tensor, _: Tensor) -> Tensor:
         full = torch.cat([output.new_zeros(len(output), 1), output], 1)
@@ -157,7 +158,7 @@ def _train(network: KAN, X: np.ndarray, labels: Labels, plan: _Plan) -> None:
         "LBFGS",
         HIDDEN_STEPS,
         loss=loss,
-        smooth=0.5 * plan.smooth * row,
+        smooth=0.5 * plan.smooth / labels.weight.sum(),
         progress=False,
         max_time=plan.max_time,
         scale="always",
