@@ -116,6 +116,7 @@ class FormulaModel(BaseEstimator):
             if build is None:
                 raise NotSymbolicError("network_ needs KAN.from_formula, which is not there")
             network = self._network = build(self.formula_, *self._rows)
+            network.feature_names, network.target_names = self._names, self._targets
         assert network is not None
         return network
 

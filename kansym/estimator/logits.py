@@ -153,7 +153,7 @@ def _train(network: KAN, X: np.ndarray, labels: Labels, plan: _Plan) -> None:
         each = F.cross_entropy(full, codes, reduction="none") + 0.5 * row * (output**2).sum(1)
         return (weight * each).mean()
 
-    network.fit(
+    history = network.fit(
         (X, labels.codes[:, None]),
         "LBFGS",
         HIDDEN_STEPS,
@@ -163,6 +163,8 @@ def _train(network: KAN, X: np.ndarray, labels: Labels, plan: _Plan) -> None:
         max_time=plan.max_time,
         scale="always",
     )
+    if history.stopped == "interrupted":  # there is no formula yet to end with
+        raise KeyboardInterrupt
 
 
 def _outputs(network: KAN, X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

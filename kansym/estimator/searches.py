@@ -17,6 +17,7 @@ from kansym.discovery.records import Discovery, Finding, Options, Table, Verdict
 from kansym.discovery.search import discover
 from kansym.estimator.forms import Forms
 from kansym.estimator.progress import ProgressLine
+from kansym.functions import SymbolicFunction, own_functions, register_function
 from kansym.symbolic.constants import decimal
 from kansym.symbolic.formula import Expr
 
@@ -45,15 +46,19 @@ def search_all(
         replace(o, n_jobs=1, max_time=None if o.max_time is None else o.max_time * share)
         for o in options
     ]
-    jobs = (delayed(_alone)(table, o) for table, o in zip(tables, alone, strict=True))
+    own = [_portable(f) for f in own_functions()]
+    jobs = (delayed(_alone)(table, o, own) for table, o in zip(tables, alone, strict=True))
     found: Any = Parallel(n_jobs=workers)(jobs)
     return tuple(found)
 
 
-def _alone(table: Table, options: Options) -> Discovery:
+def _alone(table: Table, options: Options, own: Sequence[tuple[Any, ...]]) -> Discovery:
+    """One search in a process of its own."""
     import torch
 
     torch.set_num_threads(1)
+    for function in own:
+        register_function(*function, replace=True)
     return _search(table, options, None)
 
 
@@ -79,6 +84,13 @@ def _one_after_another(
             _search(table, replace(o, n_jobs=n_jobs, max_time=left), label if shows else None)
         )
     return tuple(found)
+
+
+def _portable(function: SymbolicFunction) -> tuple[Any, ...]:
+    """The arguments of `register_function`: another process does not know what was added here."""
+    low, high, pole = function.domain.low, function.domain.high, function.domain.pole
+    domain = (low, high) if pole is None else None
+    return function.name, function.torch, function.sympy, function.complexity, domain
 
 
 def _search(table: Table, options: Options, label: str | None) -> Discovery:
