@@ -22,6 +22,7 @@ from kansym import KAN, KANClassifier, KANRegressor, register_function
 from kansym.discovery.records import Discovery, Finding, Options, Table, Verdict
 from kansym.errors import ExtrapolationWarning
 from kansym.estimator import searches
+from kansym.estimator.classifier import _Judged, _simplest
 from kansym.estimator.forms import read_forms
 from kansym.estimator.inputs import distinct_rows
 from kansym.estimator.likelihood import PRIOR_ROWS, Labels, maximise, probabilities, row_losses
@@ -639,6 +640,19 @@ def test_the_simpler_formula_is_preferred_when_labels_cannot_tell(labelled, aske
     assert len(est.sympy().free_symbols) == 2
 
 
+def test_of_formulas_that_held_out_labels_cannot_tell_apart_the_simplest_is_taken():
+    rng = np.random.default_rng(0)
+    labels = Labels(np.arange(100) % 2, np.ones(100), 2)
+    best = rng.uniform(0.3, 0.7, 100)
+    wave = np.where(np.arange(100) % 4 < 2, 0.1, -0.1)
+    hardly, clearly = wave + 0.005, wave + 0.1
+    rivals = [
+        _Judged(sympy.Symbol(name), losses, "test")
+        for name, losses in (("worse", best + clearly), ("as_good", best + hardly), ("best", best))
+    ]
+    assert str(_simplest(rivals, labels).expr) == "as_good"
+
+
 def test_classes_that_can_be_separated_do_not_diverge():
     X = np.linspace(-1, 1, 40)[:, None]
     est = KANClassifier(**QUICK).fit(X, X[:, 0] > 0)
@@ -719,9 +733,12 @@ def test_maximum_likelihood_agrees_with_a_general_minimiser():
 
     def objective(theta):
         logits = slopes @ theta
-        return labels.weight @ row_losses(logits, labels) + held(logits)
+        return (
+            labels.weight @ row_losses(logits, labels) + held(logits) + 0.5 * theta @ prior @ theta
+        )
 
-    fitted = maximise(model, np.zeros(6), labels)
+    prior = np.diag([0.0, 1, 2, 3, 4, 5])
+    fitted = maximise(model, np.zeros(6), labels, prior)
     reference = minimize(objective, np.zeros(6), tol=1e-10)
     assert fitted.objective == pytest.approx(reference.fun, abs=1e-8)
     assert fitted.theta == pytest.approx(reference.x, abs=1e-4)
