@@ -17,6 +17,7 @@ if TYPE_CHECKING:
         NotSymbolicError,
         PoorFitWarning,
     )
+    from kansym.estimator import KANClassifier, KANRegressor
     from kansym.functions import SymbolicFunction, function_names, register_function
     from kansym.model import KAN, load
     from kansym.pipeline import FormulaResult, Recipe, find_formula
@@ -30,6 +31,8 @@ __all__ = [
     # the model
     "KAN",
     "load",
+    "KANRegressor",
+    "KANClassifier",
     "find_formula",
     "FormulaResult",
     "Recipe",
@@ -59,6 +62,7 @@ __all__ = [
 _HOMES = {
     "kansym.model": ("KAN", "load"),
     "kansym.pipeline": ("FormulaResult", "Recipe", "find_formula"),
+    "kansym.estimator": ("KANClassifier", "KANRegressor"),
     "kansym.datasets": ("Dataset", "create_dataset"),
     "kansym.tables": ("read_table", "solar_system", "table_dataset"),
     "kansym.functions": ("SymbolicFunction", "function_names", "register_function"),

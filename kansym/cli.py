@@ -20,6 +20,7 @@ import click
 
 if TYPE_CHECKING:
     from kansym.datasets import Dataset
+    from kansym.estimator import KANRegressor
     from kansym.model import KAN
     from kansym.pipeline import FormulaResult
     from kansym.symbolic import Formula
@@ -48,6 +49,20 @@ class WidthType(click.ParamType):
         return [row[0] if len(row) == 1 else row for row in rows]
 
 
+class UnitsType(click.ParamType):
+    """m=kg,v=m/s: the unit of every column, the target's included."""
+
+    name = "units"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> dict[str, str]:
+        if isinstance(value, dict):
+            return value
+        pairs = [part.partition("=") for part in str(value).split(",")]
+        if not all(column.strip() and equals for column, equals, _ in pairs):
+            self.fail(f"{value!r} are no units; write for example m=kg,v=m/s,E=J", param, ctx)
+        return {column.strip(): unit.strip() for column, _, unit in pairs}
+
+
 class ListType(click.ParamType):
     """Texts separated by commas."""
 
@@ -63,52 +78,82 @@ class ListType(click.ParamType):
 @click.option(
     "--features", type=ListType(), help="Columns to explain it with; default: all others."
 )
-@click.option("--width", type=WidthType(), help="Nodes of each row, e.g. 2,5,1 or 2,3+1,1.")
-@click.option("--lib", type=ListType(), help="Functions to use, e.g. x,x^2,sin,exp; default: all.")
-@click.option("--lamb", type=float, default=1e-3, show_default=True, help="Weight of sparsity.")
-@click.option("--steps", type=int, default=60, show_default=True, help="Of sparse training.")
+@click.option(
+    "--functions",
+    "--lib",
+    "lib",
+    type=ListType(),
+    help="Functions to use, e.g. x,x^2,sin,exp; default: all.",
+)
+@click.option("--units", type=UnitsType(), help="Of every column and the target: m=kg,v=m/s,E=J.")
+@click.option("--jobs", type=int, help="Processes, -1 for all cores; default: one.")
+@click.option(
+    "--width",
+    type=WidthType(),
+    help="Train one network with these nodes in each row, e.g. 2,5,1 or 2,3+1,1, instead.",
+)
+@click.option("--lamb", type=float, help="With --width: weight of sparsity.  [default: 0.001]")
+@click.option("--steps", type=int, help="With --width: of sparse training.  [default: 60]")
 @click.option(
     "--seed",
     type=click.IntRange(0, 2**32 - 1),
     default=0,
     show_default=True,
-    help="Of split and network.",
+    help="Of split and search.",
 )
-@click.option("--max-time", type=float, help="Seconds; what is under way is finished.")
+@click.option(
+    "--max-time",
+    type=float,
+    default=60.0,
+    show_default=True,
+    help="Seconds; what is under way is finished.",
+)
 @click.option("--out", type=click.Path(path_type=Path), help=OUT_HELP)
 @click.option("--progress/--no-progress", default=None, help="Default: only on a terminal.")
 def fit(
     data: Path,
     target: str,
     features: list[str] | None,
-    width: list[int | list[int]] | None,
     lib: list[str] | None,
-    lamb: float,
-    steps: int,
+    units: dict[str, str] | None,
+    jobs: int | None,
+    width: list[int | list[int]] | None,
+    lamb: float | None,
+    steps: int | None,
     seed: int,
-    max_time: float | None,
+    max_time: float,
     out: Path | None,
     progress: bool | None,
 ) -> None:
     """Find a formula for a column of a CSV or Parquet table.
 
-    Prints the formula and how good it is; with --out writes formula.txt, formula.tex, network.svg,
-    network.png, model.kansym and summary.json there.
+    Prints the formula, how good it is and how far it can be trusted; with --out writes formula.txt,
+    formula.tex, equations.csv, network.svg, network.png, model.kansym and summary.json there.
     """
     with _clear_errors():
-        from kansym.pipeline import Recipe, find_formula
         from kansym.tables import read_table, table_dataset
 
+        _check_options(
+            width, {"--lamb": lamb, "--steps": steps}, {"--units": units, "--jobs": jobs}
+        )
         _check_folder(out)
         dataset = table_dataset(read_table(data), target, features, seed=seed)
+        shows = sys.stderr.isatty() if progress is None else progress
+        if width is None:
+            _search(dataset, lib, units, jobs, seed, max_time, shows, out)
+            return
+        from kansym.pipeline import Recipe, find_formula
+
+        given = {"lamb": lamb, "steps": steps}
+        recipe = Recipe(**{name: value for name, value in given.items() if value is not None})
         result = find_formula(
             dataset,
             width,
             lib=lib,
-            recipe=Recipe(lamb=lamb, steps=steps),
+            recipe=recipe,
             seed=seed,
             max_time=max_time,
-            progress=sys.stderr.isatty() if progress is None else progress,
+            progress=shows,
             report=_to_stderr,
         )
         click.echo(_summary_text(result))
@@ -194,6 +239,14 @@ def info() -> None:
         click.echo(f"kernels:  {kernels.name}: {kernels.reason}")
 
 
+def _check_options(width: Any, of_network: dict[str, Any], of_search: dict[str, Any]) -> None:
+    """Refuse what would be ignored."""
+    wrong = [name for name, value in (of_search if width else of_network).items() if value]
+    if wrong:
+        side = "cannot be used with" if width else "needs"
+        raise ValueError(f"{wrong[0]} {side} --width")
+
+
 def _check_folder(out: Path | None) -> None:
     """Make the folder before the search rather than lose its results after it."""
     if out is None:
@@ -201,6 +254,120 @@ def _check_folder(out: Path | None) -> None:
     if out.exists() and not out.is_dir():
         raise ValueError(f"--out must name a folder, got the file {str(out)!r}")
     out.mkdir(parents=True, exist_ok=True)
+
+
+def _search(
+    dataset: Dataset,
+    lib: list[str] | None,
+    units: dict[str, str] | None,
+    jobs: int | None,
+    seed: int,
+    max_time: float,
+    shows: bool,
+    out: Path | None,
+) -> None:
+    """Search for a formula, print it and write the results."""
+    import pandas as pd
+
+    from kansym.estimator import KANRegressor
+
+    assert dataset.feature_names is not None
+    assert dataset.target_names is not None
+    est = KANRegressor(
+        max_time=max_time,
+        random_state=seed,
+        n_jobs=jobs,
+        functions=lib or "default",
+        units=units,
+        progress=shows,
+    )
+    started = time.perf_counter()
+    X = pd.DataFrame(dataset.X.numpy(), columns=list(dataset.feature_names))
+    y = pd.Series(dataset.y[:, 0].numpy(), name=dataset.target_names[0])
+    est.fit(X, y)
+    seconds = time.perf_counter() - started
+    judged = _judged(est, dataset)
+    click.echo(_search_text(est, judged, seconds))
+    if out is not None:
+        _write_search(est, dataset, judged, seed, seconds, out)
+
+
+def _judged(est: KANRegressor, dataset: Dataset) -> tuple[float, float, str]:
+    """R2 and RMSE on the rows of the test part, or on all where there is none."""
+    import numpy as np
+
+    where = "train" if dataset.X_test is None else "test"
+    X, y = (dataset.X, dataset.y) if dataset.X_test is None else (dataset.X_test, dataset.y_test)
+    assert y is not None
+    given = y.numpy()
+    mse = float(np.mean((est.formula_.evaluate(X) - given) ** 2))
+    variance = float(np.var(given))
+    return (1 - mse / variance if variance > 0 else float("nan")), mse**0.5, where
+
+
+def _search_text(est: KANRegressor, judged: tuple[float, float, str], seconds: float) -> str:
+    r2, rmse, where = judged
+    (target,) = est.formula_.target_names
+    lines = ["", *(f"  {line}" for line in str(est.formula_).splitlines()), ""]
+    lines += [
+        f"  {est.verdict_}: {est.reason_}",
+        f"  {target}: R2 = {r2:.10g}, RMSE = {rmse:.3g} on the {where} rows "
+        f"(splines: {est.spline_rmse_:.3g}, noise: {est.noise_:.3g})",
+    ]
+    lines += [f"  rival: {target} = {formula}" for formula in _formulas(est.rivals_)]
+    lines += ["", "  complexity     R2           formula"]
+    for row in _records(est.equations_):
+        mark = "*" if row["chosen"] else " "
+        lines.append(f"  {row['complexity']:6d} {mark}   {row['R2']:12.9g}  {row['formula']}")
+    return "\n".join([*lines, f"\n  search {seconds:.1f} s"])
+
+
+def _records(frame: Any) -> list[dict[str, Any]]:
+    return frame.to_dict("records")
+
+
+def _formulas(frame: Any) -> list[str]:
+    return list(frame["formula"])
+
+
+def _write_search(
+    est: KANRegressor,
+    dataset: Dataset,
+    judged: tuple[float, float, str],
+    seed: int,
+    seconds: float,
+    out: Path,
+) -> None:
+    from kansym.errors import KansymError
+
+    formula = est.formula_
+    _write_formula(formula, out)
+    est.equations_table().to_csv(out / "equations.csv", index=False)
+    r2, rmse, where = judged
+    (target,), names = formula.target_names, formula.names
+    summary = {
+        "formula": {target: str(formula.exprs[0])},
+        "variables": dict(zip(map(str, formula.variables), names, strict=True)),
+        "verdict": str(est.verdict_),
+        "reason": est.reason_,
+        "rivals": _formulas(est.rivals_),
+        "noise": est.noise_,
+        "importance": dict(zip(names, est.feature_importances_.tolist(), strict=True)),
+        "tested_on": where,
+        "R2": [r2],
+        "RMSE": [rmse],
+        "spline_RMSE": [est.spline_rmse_],
+        **_run_facts(dataset, seed),
+        "seconds": {"search": round(seconds, 3)},
+    }
+    (out / "summary.json").write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
+    try:
+        network = est.network_
+    except (ValueError, KansymError) as error:
+        _to_stderr(f"no network and no model.kansym: {error}")
+    else:
+        _write_network(network, formula, out)
+    _tell_folder(out)
 
 
 def _demo_cases(seed: int) -> Iterator[tuple[str, str, Dataset, Any]]:
@@ -252,12 +419,24 @@ def _model_text(kan: KAN) -> str:
 
 def _write_results(result: FormulaResult, dataset: Dataset, seed: int, out: Path) -> None:
     out.mkdir(parents=True, exist_ok=True)
-    (out / "formula.txt").write_text(f"{result.formula}\n", encoding="utf-8")
-    (out / "formula.tex").write_text(f"{result.formula.latex()}\n", encoding="utf-8")
+    _write_formula(result.formula, out)
     (out / "summary.json").write_text(_summary_json(result, dataset, seed), encoding="utf-8")
+    _write_network(result.model, result.formula, out)
+    _tell_folder(out)
+
+
+def _write_formula(formula: Formula, out: Path) -> None:
+    (out / "formula.txt").write_text(f"{formula}\n", encoding="utf-8")
+    (out / "formula.tex").write_text(f"{formula.latex()}\n", encoding="utf-8")
+
+
+def _write_network(kan: KAN, formula: Formula, out: Path) -> None:
     for name in ("network.svg", "network.png"):
-        _save_picture(result.model, out / name, result.formula)
-    result.model.save(out / "model.kansym", sample=True)
+        _save_picture(kan, out / name, formula)
+    kan.save(out / "model.kansym", sample=True)
+
+
+def _tell_folder(out: Path) -> None:
     click.echo(f"  written to {out}{'' if str(out).endswith('/') else '/'}", err=True)
 
 
@@ -280,16 +459,21 @@ def _summary_json(result: FormulaResult, dataset: Dataset, seed: int) -> str:
         "R2": result.r2,
         "RMSE": result.rmse,
         "spline_RMSE": result.spline_rmse,
-        "rows": {
-            "train": len(dataset.X),
-            "test": 0 if dataset.X_test is None else len(dataset.X_test),
-        },
         "width": result.width,
-        "seed": seed,
+        **_run_facts(dataset, seed),
         "seconds": {name: round(seconds, 3) for name, seconds in result.seconds.items()},
-        "versions": _versions(["kansym", "torch", "sympy", "numpy", "scipy"]),
     }
     return json.dumps(summary, indent=2) + "\n"
+
+
+def _run_facts(dataset: Dataset, seed: int) -> dict[str, Any]:
+    """What it takes to repeat a run."""
+    n_test = 0 if dataset.X_test is None else len(dataset.X_test)
+    return {
+        "rows": {"train": len(dataset.X), "test": n_test},
+        "seed": seed,
+        "versions": _versions(["kansym", "torch", "sympy", "numpy", "scipy"]),
+    }
 
 
 def _versions(packages: Sequence[str]) -> dict[str, str]:

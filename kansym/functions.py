@@ -306,6 +306,11 @@ def function_names() -> tuple[str, ...]:
     return tuple(_REGISTRY)
 
 
+def own_functions() -> tuple[SymbolicFunction, ...]:
+    """The functions that were added with `register_function`."""
+    return tuple(f for name, f in _REGISTRY.items() if name not in _BUILTIN_NAMES)
+
+
 def get_function(name: str) -> SymbolicFunction:
     """The registered function of that name; a ValueError with the nearest name otherwise."""
     if name in _REGISTRY:

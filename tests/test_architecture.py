@@ -35,9 +35,9 @@ ROOMS = (
     "views",
     "checkpoint",
     "model",
+    "pipeline",
     "discovery",
     "estimator",
-    "pipeline",
     "cli",
 )
 FACES = ("kansym", "kansym.__main__", "kansym.cli")  # these may import everything

@@ -1,5 +1,6 @@
 """The command line as a user meets it: files, formulas on the screen, errors in a line."""
 
+import io
 import json
 import subprocess
 import sys
@@ -11,7 +12,9 @@ import sympy
 from click.testing import CliRunner
 
 import kansym
-from kansym.cli import main
+from kansym import KAN
+from kansym.cli import UnitsType, main
+from kansym.discovery.records import Verdict
 
 RESULTS = {
     "formula.tex",
@@ -41,6 +44,19 @@ def fitted(table):
     command = ["fit", str(table), "--target", "y", "--features", "a,b", "--width", "2,1"]
     result = CliRunner().invoke(main, [*command, "--lib", "x,x^2,sin,exp", "--out", str(out)])
     return result, out
+
+
+@pytest.fixture(scope="module")
+def searched(tmp_path_factory):
+    """What `kansym fit --out` did without --width, with a plane and without test rows."""
+    folder = tmp_path_factory.mktemp("plane")
+    rng = np.random.default_rng(0)
+    a, b = rng.uniform(-1, 1, (2, 40))
+    frame = pd.DataFrame({"a": a, "width m": b, "y": 3 * a - 0.5 * b})
+    frame.to_csv(folder / "plane.csv", index=False)
+    out = folder / "out"
+    command = ["fit", str(folder / "plane.csv"), "--target", "y", "--max-time", "20"]
+    return CliRunner().invoke(main, [*command, "--out", str(out)]), out
 
 
 def run(*arguments):
@@ -73,6 +89,49 @@ def test_the_summary_reproduces_the_run(fitted):
     assert {edge["function"] for edge in summary["edges"]} == {"sin", "x^2"}
     assert summary["seed"] == 0
     assert summary["versions"]["kansym"] == kansym.__version__
+
+
+def test_the_search_prints_formula_and_verdict(searched):
+    result, _ = searched
+    assert result.exit_code == 0, result.output
+    assert "y = " in result.output
+    assert "where v2 is 'width m'" in result.output
+    assert any(f"  {verdict}: " in result.output for verdict in Verdict)
+    assert "y: R2 = 1" in result.output
+    assert "on the train rows" in result.output
+
+
+def test_the_search_writes_formula_equations_and_summary(searched):
+    _, out = searched
+    written = {path.name for path in out.iterdir()}
+    assert {"formula.txt", "formula.tex", "equations.csv", "summary.json"} <= written
+    assert written <= RESULTS | {"equations.csv"}
+    table = pd.read_csv(out / "equations.csv")
+    assert list(table) == ["target", "complexity", "loss", "R2", "score", "formula", "chosen"]
+    assert table["chosen"].sum() == 1
+    summary = json.loads((out / "summary.json").read_text())
+    assert summary["verdict"] in list(Verdict)
+    assert summary["variables"] == {"a": "a", "v2": "width m"}
+    assert summary["formula"]["y"] == table.loc[table["chosen"], "formula"].item()
+    assert summary["rows"] == {"train": 40, "test": 0}
+    assert set(summary["importance"]) == {"a", "width m"}
+    assert summary["seed"] == 0
+
+
+@pytest.mark.skipif(not hasattr(KAN, "from_formula"), reason="networks of formulas are to come")
+def test_the_search_s_model_can_be_shown_and_used(searched):
+    _, out = searched
+    assert {path.name for path in out.iterdir()} == RESULTS | {"equations.csv"}
+    assert run("show", out / "model.kansym").exit_code == 0
+    predicted = run("predict", out / "model.kansym", out.parent / "plane.csv")
+    assert predicted.exit_code == 0, predicted.output
+    given = pd.read_csv(out.parent / "plane.csv")["y"]
+    values = pd.read_csv(io.StringIO(predicted.output))["y"]
+    assert np.allclose(values, given, atol=1e-6)
+
+
+def test_units_are_read_as_they_are_written():
+    assert UnitsType().convert("m=kg, v=m/s,E=J", None, None) == {"m": "kg", "v": "m/s", "E": "J"}
 
 
 def test_predict_gives_the_model_s_outputs_in_row_order(fitted, table, tmp_path):
@@ -110,6 +169,16 @@ def test_show_tells_formula_and_scores_and_draws(fitted, tmp_path):
         (["fit", "{table}", "--target", "y", "--features", "a", "--max-time", "0"], "max_time"),
         (["fit", "{table}", "--target", "y", "--features", "a", "--seed", "-1"], "--seed"),
         (["fit", "{table}", "--target", "y", "--out", "{table}"], "--out must name a folder"),
+        (["fit", "{table}", "--target", "y", "--features", "a", "--units", "a"], "m=kg,v=m/s"),
+        (
+            ["fit", "{table}", "--target", "y", "--features", "a", "--units", "a=m"],
+            "'y' is missing",
+        ),
+        (["fit", "{table}", "--target", "y", "--features", "a", "--lamb", "1"], "needs --width"),
+        (
+            ["fit", "{table}", "--target", "y", "--features", "a", "--width", "1,1", "--jobs", "2"],
+            "--jobs cannot be used with --width",
+        ),
         (["predict", "{table}", "{table}"], "cannot load"),
         (["show", "{missing}"], "no file"),
     ],

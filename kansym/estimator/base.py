@@ -1,0 +1,210 @@
+"""What regressor and classifier share: formulas in tables, as SymPy, LaTeX and network."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from sklearn.base import BaseEstimator
+from sklearn.utils.validation import check_is_fitted
+from sympy import Symbol
+
+from kansym.discovery.records import Discovery, Finding, Verdict
+from kansym.errors import NotSymbolicError
+from kansym.symbolic.formula import Expr, Formula, round_floats
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from kansym.model import KAN
+
+COLUMNS = ("complexity", "loss", "R2", "score", "formula", "chosen")
+
+
+class FormulaModel(BaseEstimator):
+    """An estimator whose fit leaves one `Discovery` per output.
+
+    Where there is one output, attributes are single values; where there are several, they are lists
+    with one for each.
+    """
+
+    _found: tuple[Discovery, ...]
+    _variables: tuple[Symbol, ...]
+    _names: tuple[str, ...] | None
+    _targets: tuple[str, ...] | None
+    _rows: tuple[np.ndarray, np.ndarray | None]
+    _network: KAN | None
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "_found")
+
+    def _discoveries(self) -> tuple[Discovery, ...]:
+        check_is_fitted(self)
+        return self._found
+
+    def _one_or_all(self, values: Sequence[Any]) -> Any:
+        return values[0] if len(values) == 1 else list(values)
+
+    # -- formulas ---------------------------------------------------------------------------------
+
+    @property
+    def equations_(self) -> pd.DataFrame | list[pd.DataFrame]:
+        """The formulas worth knowing, simplest first; constants to four digits.
+
+        Columns: complexity, loss, R2, score, formula, chosen. Row i is what `predict(X, i)`,
+        `sympy(i)` and `latex(i)` take.
+        """
+        return self._one_or_all([findings_frame(f.findings, f.chosen) for f in self._discoveries()])
+
+    def equations_table(self, digits: int | None = None) -> pd.DataFrame:
+        """`equations_` of all outputs in one table with a column "target"; digits: of the
+        constants, None for all."""
+        import pandas as pd
+
+        frames = []
+        for target, f in zip(self._formula(None).target_names, self._discoveries(), strict=True):
+            frame = findings_frame(f.findings, f.chosen, digits)
+            frame.insert(0, "target", target)
+            frames.append(frame)
+        return pd.concat(frames, ignore_index=True)
+
+    @property
+    def rivals_(self) -> pd.DataFrame | list[pd.DataFrame]:
+        """Other formulas that the data hardly tell from the chosen one; columns as above."""
+        return self._one_or_all([findings_frame(f.rivals, None) for f in self._discoveries()])
+
+    @property
+    def formula_(self) -> Formula:
+        """The chosen formulas of all outputs, with names; it prints and evaluates itself."""
+        return self._formula(None)
+
+    def sympy(self, i: int | Sequence[int] | None = None) -> Expr | list[Expr]:
+        """The chosen SymPy expression, or that of row i of `equations_` (several outputs: one row
+        for all, or a list with one each)."""
+        return self._one_or_all(self._formula(i).exprs)
+
+    def latex(self, i: int | Sequence[int] | None = None, digits: int | None = 4) -> str:
+        """LaTeX of the chosen formulas, or of those of row i, one line per output."""
+        return self._formula(i).latex(digits)
+
+    def latex_table(self, digits: int = 4) -> str:
+        """A LaTeX table of `equations_`, for each output one."""
+        formulas = self._formula(None)
+        tables = []
+        for o, found in enumerate(self._discoveries()):
+            lines = [
+                rf"{f.complexity} & {_latex_number(f.loss)} & {f.r2:.6g} & "
+                rf"${self._alone(o, f.expr, formulas).latex(digits)}$ \\"
+                for f in found.findings
+            ]
+            head = r"complexity & loss & $R^2$ & formula \\"
+            rows = [r"\hline", head, r"\hline", *lines, r"\hline"]
+            tables.append("\n".join([r"\begin{tabular}{rrrl}", *rows, r"\end{tabular}"]))
+        return "\n\n".join(tables)
+
+    @property
+    def network_(self) -> KAN:
+        """The network that carries the chosen formulas of all outputs, every edge named; built when
+        first asked for. Raises ValueError for a formula that no network carries."""
+        from kansym.model import KAN
+
+        check_is_fitted(self)
+        network = self._network
+        if network is None:
+            build = getattr(KAN, "from_formula", None)
+            if build is None:
+                raise NotSymbolicError("network_ needs KAN.from_formula, which is not there")
+            network = self._network = build(self.formula_, *self._rows)
+            network.feature_names, network.target_names = self._names, self._targets
+        assert network is not None
+        return network
+
+    # -- what the search says about them ----------------------------------------------------------
+
+    @property
+    def verdict_(self) -> Verdict | list[Verdict]:
+        """How far the formula can be trusted: EXACT, CONSISTENT, AMBIGUOUS, APPROXIMATE, NONE."""
+        return self._one_or_all([f.verdict for f in self._discoveries()])
+
+    @property
+    def reason_(self) -> str | list[str]:
+        """Why the verdict is what it is."""
+        return self._one_or_all([f.reason for f in self._discoveries()])
+
+    @property
+    def exact_(self) -> bool | list[bool]:
+        """Whether the formula holds to rounding."""
+        return self._one_or_all([f.verdict == Verdict.EXACT for f in self._discoveries()])
+
+    @property
+    def noise_(self) -> float | list[float]:
+        """Standard deviation of the error of what was searched, given or estimated."""
+        return self._one_or_all([f.noise for f in self._discoveries()])
+
+    @property
+    def spline_rmse_(self) -> float | list[float]:
+        """Root mean squared error of the best smooth model."""
+        return self._one_or_all([f.splines_rmse for f in self._discoveries()])
+
+    @property
+    def feature_importances_(self) -> np.ndarray:
+        """Share of the variance that each column is needed for, the mean over outputs: [columns]"""
+        found = self._discoveries()
+        shares = [np.resize(f.importance, len(self._variables)) for f in found if len(f.importance)]
+        return np.mean(shares, 0) if shares else np.zeros(len(self._variables))
+
+    # -- helpers ----------------------------------------------------------------------------------
+
+    def _formula(self, i: int | Sequence[int] | None) -> Formula:
+        findings = self._rows_of_equations(i)
+        exprs = [finding.expr for finding in findings]
+        return Formula(exprs, self._variables, self._names, self._targets)
+
+    def _alone(self, output: int, expr: Expr, formulas: Formula) -> Formula:
+        return Formula([expr], self._variables, self._names, [formulas.target_names[output]])
+
+    def _rows_of_equations(self, i: int | Sequence[int] | None) -> list[Finding]:
+        found = self._discoveries()
+        if i is None:
+            return [f.chosen for f in found]
+        rows = [i] * len(found) if isinstance(i, (int, np.integer)) else list(i)
+        if len(rows) != len(found):
+            raise ValueError(f"i must be one row of equations_, or {len(found)} rows, got {i!r}")
+        for row, f in zip(rows, found, strict=True):
+            if isinstance(row, bool) or not -len(f.findings) <= row < len(f.findings):
+                raise ValueError(
+                    f"i must be a row of equations_, 0 to {len(f.findings) - 1}, got {row}"
+                )
+        return [f.findings[row] for row, f in zip(rows, found, strict=True)]
+
+
+def findings_frame(
+    findings: Sequence[Finding], chosen: Finding | None, digits: int | None = 4
+) -> pd.DataFrame:
+    """Findings as a table; digits: of the constants, None for all."""
+    import pandas as pd
+
+    rows = [
+        (
+            f.complexity,
+            f.loss,
+            f.r2,
+            f.score,
+            str(f.expr if digits is None else round_floats(f.expr, digits)),
+            f is chosen or f == chosen,
+        )
+        for f in findings
+    ]
+    return pd.DataFrame(rows, columns=list(COLUMNS))
+
+
+def default_targets(columns: Sequence[str], n_outputs: int) -> tuple[str, ...]:
+    """Names of targets that came without: those that `Formula` gives them."""
+    blank = [Symbol(name) for name in columns]
+    return Formula([0] * n_outputs, blank).target_names
+
+
+def _latex_number(value: float) -> str:
+    base, _, power = f"{value:.3g}".partition("e")
+    return rf"${base} \times 10^{{{int(power)}}}$" if power else base

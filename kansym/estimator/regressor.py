@@ -1,0 +1,165 @@
+"""KANRegressor: the search for formulas as a scikit-learn regressor."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+from sklearn.base import RegressorMixin
+
+from kansym.arrays import column_names
+from kansym.discovery.records import Table
+from kansym.errors import ExtrapolationWarning
+from kansym.estimator.base import FormulaModel, default_targets
+from kansym.estimator.inputs import (
+    check_given,
+    distinct_rows,
+    is_flat,
+    read_columns,
+    read_targets,
+    read_weights,
+)
+from kansym.estimator.searches import checkpoint_of, search_all, substituted
+from kansym.estimator.settings import (
+    make_options,
+    read_checkpoint,
+    read_noise,
+    read_settings,
+    read_units,
+)
+
+
+class KANRegressor(RegressorMixin, FormulaModel):
+    """Formulas for a table: y = f(columns), with a verdict on how far each can be trusted.
+
+    max_time: seconds for all outputs together, or None.
+    random_state: int, None (another search every time) or a RandomState.
+    n_jobs: processes, as in joblib; several outputs are searched side by side.
+    functions: names from `function_names()` that a formula may use; "default": the search's choice.
+    units: {column or target: unit}, or a list, columns first; formulas then have the right one.
+    max_complexity: nodes of the expression tree, or None.
+    noise: standard deviation of y's error, in units of y (several outputs: one each); estimated
+    when None.
+    progress: show a line about the search, on a terminal or in a notebook.
+    checkpoint: a file where the search keeps its state; a fit that finds it there goes on from it.
+    required, forbidden: columns that a formula must and must not use.
+    features: known inner forms as text, such as "x1 - x2", or "v1" for a column with another name
+    than an identifier; they are columns of the search and put back into its formulas.
+    constants: {name: value} that a formula may hold and `features` may name.
+    max_candidates: formulas to fit; with max_time=None the result does not depend on the machine.
+
+    Fitted attributes: `equations_`, `formula_`, `verdict_`, `reason_`, `exact_`, `rivals_`,
+    `noise_`, `spline_rmse_`, `feature_importances_`, `network_`; see there. A row of weight 2
+    counts as a row given twice. The order of the rows does not matter.
+    """
+
+    def __init__(
+        self,
+        *,
+        max_time: float | None = 60,
+        random_state: Any = 0,
+        n_jobs: int | None = None,
+        functions: str | Sequence[str] = "default",
+        units: Mapping[str, Any] | Sequence[Any] | None = None,
+        max_complexity: int | None = None,
+        noise: float | Sequence[float] | None = None,
+        progress: bool = True,
+        checkpoint: str | Path | None = None,
+        required: Sequence[str] = (),
+        forbidden: Sequence[str] = (),
+        features: Sequence[str] | None = None,
+        constants: Mapping[str, float] | None = None,
+        max_candidates: int | None = None,
+    ):
+        self.max_time = max_time
+        self.random_state = random_state
+        self.n_jobs = n_jobs
+        self.functions = functions
+        self.units = units
+        self.max_complexity = max_complexity
+        self.noise = noise
+        self.progress = progress
+        self.checkpoint = checkpoint
+        self.required = required
+        self.forbidden = forbidden
+        self.features = features
+        self.constants = constants
+        self.max_candidates = max_candidates
+
+    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
+        """Search for a formula of every column of y.
+
+        X: [n, columns], y: [n] or [n, outputs], finite, at least two rows; arrays, frames, tensors
+        or lists. Names come from frames and series. sample_weight: [n], how often each row counts.
+        Ctrl-C ends the search with the best formulas so far. Warns about a constant target.
+        Raises ValueError for bad data or arguments.
+        """
+        check_given(self, y)
+        table = read_columns(self, X, is_fit=True)
+        values = read_targets(y, len(table))
+        weight = read_weights(sample_weight, len(table))
+        names = getattr(self, "feature_names_in_", None)
+        setting = read_settings(self, names, table.shape[1])
+        columns = [str(v) for v in setting.variables] if names is None else list(names)
+        targets = column_names(y)
+        labels = targets or default_targets(columns, values.shape[1])
+        noise = read_noise(self.noise, values.shape[1])
+        units = read_units(self.units, columns, labels, len(setting.forms.exprs))
+        file = read_checkpoint(self.checkpoint)
+        options = [
+            make_options(
+                **setting.options,
+                noise=noise[o],
+                units=units[o],
+                checkpoint=checkpoint_of(file, o, len(labels)),
+            )
+            for o in range(len(labels))
+        ]
+        tables = self._tables(table, values, weight, setting)
+        for label, t in zip(labels, tables, strict=True):
+            if (t.y == t.y[0]).all():
+                warnings.warn(
+                    f"{label} is {t.y[0]:g} in every row that counts; there is nothing to explain",
+                    stacklevel=2,
+                )
+        found = search_all(tables, options, labels, self.n_jobs, setting.shows)
+        self._found = tuple(substituted(f, setting.forms, setting.variables) for f in found)
+        self._variables, self._names, self._targets = setting.variables, setting.names, targets
+        self._rows, self._network = (table, values), None
+        self._is_flat = is_flat(y)
+        return self
+
+    def _tables(
+        self, X: np.ndarray, y: np.ndarray, weight: np.ndarray | None, setting: Any
+    ) -> list[Table]:
+        """The table of every output, forms included."""
+        tables = []
+        symbols = (*setting.variables, *setting.forms.symbols)
+        for o in range(y.shape[1]):
+            rows, target, counts = distinct_rows(X, y[:, [o]], weight)
+            forms = setting.forms.columns(setting.variables, rows)
+            tables.append(Table(np.column_stack([rows, forms]), target[:, 0], symbols, counts))
+        return tables
+
+    def predict(self, X: Any, i: int | Sequence[int] | None = None) -> np.ndarray:
+        """Values of the chosen formulas, or of those of row i of `equations_`, in the shape that y
+        had. NaN, with an ExtrapolationWarning, where a formula is not real."""
+        formula = self._formula(i)
+        values = formula.evaluate(read_columns(self, X, is_fit=False))
+        bad = int((~np.isfinite(values)).any(1).sum())
+        if bad:
+            warnings.warn(
+                f"{bad} of {len(values)} predictions are not finite: X is outside the domain of "
+                "the formula",
+                ExtrapolationWarning,
+                stacklevel=2,
+            )
+        return values[:, 0] if self._is_flat else values
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.target_tags.multi_output = True
+        return tags

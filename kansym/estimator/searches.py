@@ -1,0 +1,162 @@
+"""One search for each output: one after another, or side by side."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import sympy
+from sympy import Symbol
+
+from kansym.discovery.records import Discovery, Finding, Options, Table, Verdict
+from kansym.discovery.search import discover
+from kansym.estimator.forms import Forms
+from kansym.estimator.progress import ProgressLine
+from kansym.functions import SymbolicFunction, own_functions, register_function
+from kansym.symbolic.constants import decimal
+from kansym.symbolic.formula import Expr
+
+LEAST_TIME = 0.1  # seconds for an output whose turn comes when none are left
+
+
+def search_all(
+    tables: Sequence[Table],
+    options: Sequence[Options],
+    labels: Sequence[str],
+    n_jobs: int | None,
+    shows: bool,
+) -> tuple[Discovery, ...]:
+    """The law behind each table. `max_time` and `n_jobs` of the options are for all together.
+
+    labels: what the targets are called. shows: whether to show a line about the search. Ctrl-C ends
+    the searches with what they have; side by side it is passed on.
+    """
+    from joblib import Parallel, delayed, effective_n_jobs
+
+    workers = 1 if n_jobs is None else min(effective_n_jobs(n_jobs), len(tables))
+    if workers <= 1 or len(tables) == 1:
+        return _one_after_another(tables, options, labels, n_jobs, shows)
+    share = workers / len(tables)
+    alone = [
+        replace(o, n_jobs=1, max_time=None if o.max_time is None else o.max_time * share)
+        for o in options
+    ]
+    own = [_portable(f) for f in own_functions()]
+    jobs = (delayed(_alone)(table, o, own) for table, o in zip(tables, alone, strict=True))
+    found: Any = Parallel(n_jobs=workers)(jobs)
+    return tuple(found)
+
+
+def _alone(table: Table, options: Options, own: Sequence[tuple[Any, ...]]) -> Discovery:
+    """One search in a process of its own."""
+    import torch
+
+    torch.set_num_threads(1)
+    for function in own:
+        register_function(*function, replace=True)
+    return _search(table, options, None)
+
+
+def _one_after_another(
+    tables: Sequence[Table],
+    options: Sequence[Options],
+    labels: Sequence[str],
+    n_jobs: int | None,
+    shows: bool,
+) -> tuple[Discovery, ...]:
+    found: list[Discovery] = []
+    started = time.perf_counter()
+    for turn, (table, o, label) in enumerate(zip(tables, options, labels, strict=True)):
+        if found and found[-1].stopped == "interrupted":
+            why = "the search was interrupted before its turn"
+            found.append(replace(constant(table, why, o.noise), stopped="interrupted"))
+            continue
+        left = None
+        if o.max_time is not None:
+            spent = time.perf_counter() - started
+            left = max((o.max_time - spent) / (len(tables) - turn), LEAST_TIME)
+        found.append(
+            _search(table, replace(o, n_jobs=n_jobs, max_time=left), label if shows else None)
+        )
+    return tuple(found)
+
+
+def _portable(function: SymbolicFunction) -> tuple[Any, ...]:
+    """The arguments of `register_function`: another process does not know what was added here."""
+    low, high, pole = function.domain.low, function.domain.high, function.domain.pole
+    domain = (low, high) if pole is None else None
+    return function.name, function.torch, function.sympy, function.complexity, domain
+
+
+def _search(table: Table, options: Options, label: str | None) -> Discovery:
+    if (table.y == table.y[0]).all():
+        return constant(table, "the target is the same in every row", options.noise)
+    if (np.ptp(table.X, axis=0) == 0).all():
+        return constant(table, "no column varies, so that nothing can explain it", options.noise)
+    if label is None:
+        return discover(table, options)
+    line = ProgressLine(label)
+    try:
+        return discover(table, options, line)
+    finally:
+        line.close()
+
+
+def constant(table: Table, reason: str, noise: float | None = None) -> Discovery:
+    """The mean as the only formula."""
+    mean = float(np.average(table.y, weights=table.weight))
+    loss = float(np.average((table.y - mean) ** 2, weights=table.weight))
+    whole = math.isfinite(mean) and mean == int(mean) and abs(mean) < 1e15
+    expr: Expr = sympy.Integer(int(mean)) if whole else decimal(mean)
+    finding = Finding(expr, 1, loss, 0.0 if loss else 1.0, 0.0, "constant")
+    return Discovery(
+        (finding,),
+        finding,
+        Verdict.NONE,
+        reason,
+        noise=math.sqrt(loss) if noise is None else noise,
+        importance=np.zeros(table.X.shape[1]),
+        splines_rmse=math.sqrt(loss),
+    )
+
+
+def substituted(found: Discovery, forms: Forms, variables: Sequence[Symbol]) -> Discovery:
+    """The discovery in the columns themselves: forms are put back, their complexity counted, and
+    what a form is needed for is shared out among its columns."""
+    if not forms.exprs:
+        return found
+    findings = sorted((_back(f, forms) for f in found.findings), key=lambda f: f.complexity)
+    importance = np.array(found.importance[: len(variables)], dtype=float)
+    for expr, share in zip(forms.exprs, found.importance[len(variables) :], strict=False):
+        parts = [c for c, v in enumerate(variables) if expr.has(v)]
+        importance[parts] += share / len(parts)
+    return replace(
+        found,
+        findings=tuple(findings),
+        chosen=_back(found.chosen, forms),
+        rivals=tuple(_back(f, forms) for f in found.rivals),
+        importance=np.minimum(importance, 1.0),
+    )
+
+
+def _back(finding: Finding, forms: Forms) -> Finding:
+    expr = forms.substitute(finding.expr)
+    return replace(finding, expr=expr, complexity=count_nodes(expr))
+
+
+def count_nodes(expr: Expr) -> int:
+    """Nodes of the expression tree."""
+    return sum(1 for _ in sympy.preorder_traversal(expr))
+
+
+def checkpoint_of(path: str | Path | None, output: int, n_outputs: int) -> Path | None:
+    """The file of one output's search: the path itself, or name.1.ext, name.2.ext, ..."""
+    if path is None:
+        return None
+    path = Path(path)
+    return path if n_outputs == 1 else path.with_name(f"{path.stem}.{output + 1}{path.suffix}")
