@@ -132,6 +132,7 @@ def operon(
         "objectives": ["r2", "length"],
         "optimizer_iterations": 10,
         "max_length": 50,
+        "epsilon": 0.0,  # by default errors closer than 1e-5 count as equal, and no law is reached
         "population_size": 1000,
         "generations": 10**9,
         "max_evaluations": 10**12,
