@@ -49,6 +49,7 @@ COLUMNS = (
     *("formula", *SETTINGS),
 )
 Row = dict[str, Any]
+UNDER_WAY: set[subprocess.Popen[bytes]] = set()
 
 
 def main() -> None:
@@ -204,8 +205,10 @@ def run_all(book: Book, equations: Sequence[problems.Equation], a: argparse.Name
             for i, future in enumerate(as_completed(futures), 1):
                 book.put(future.result())
                 print(f"{i}/{len(todo)}  {tables.line(future.result())}", flush=True)
-        except BaseException:  # an interrupt among them: begin no further run
+        except BaseException:  # an interrupt among them: begin no further run, end those under way
             pool.shutdown(wait=False, cancel_futures=True)
+            for process in list(UNDER_WAY):
+                end(process)
             raise
 
 
@@ -252,14 +255,20 @@ def ended(
             command, cwd=folder, env=dict(environment), start_new_session=True,
             stdin=quiet, stdout=quiet, stderr=file,
         )  # fmt: skip
+    UNDER_WAY.add(process)
     try:
         return process.wait(limit)
     except subprocess.TimeoutExpired:
         return None
     finally:
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
+        end(process)
         process.wait()
+        UNDER_WAY.discard(process)
+
+
+def end(process: subprocess.Popen[bytes]) -> None:
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
 
 
 def environment(threads: int) -> dict[str, str]:
@@ -317,4 +326,5 @@ def latest(rows: Sequence[Row]) -> list[Row]:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends as Ctrl-C does
     main()

@@ -208,6 +208,9 @@ PYKAN_LIBRARY = (
 
 
 PYKAN_NETWORKS = ([3, 2], 5)  # three sums and two products; five sums
+PYKAN_NAMING_ROWS = (
+    200  # with 1,000 an edge takes 20 s, and a budget of a minute ends before naming
+)
 
 
 def pykan(
@@ -269,6 +272,7 @@ def _pykan_trained(X: np.ndarray, y: np.ndarray, hidden: Any, seed: int, seconds
     fit(model, 0.75)
     model = model.refine(10)
     fit(model, 1.0)
+    model(inputs[:PYKAN_NAMING_ROWS])  # the rows pykan then names edges by
     model.auto_symbolic(lib=list(PYKAN_LIBRARY), verbose=0)
     begun = time.monotonic()
     fit(model, 0.2)
