@@ -9,7 +9,8 @@ BENCHES := bench-step bench-train bench-sparsity bench-name bench-scaling bench-
 wheel: $(STAMP)
 	$(BIN)/python -m pip wheel --quiet --no-deps -w dist .
 
-.PHONY: demo test test-slow lint format clean wheel bench $(BENCHES) bench-pipeline
+.PHONY: demo test test-slow lint format clean wheel bench $(BENCHES) bench-pipeline \
+	bench-recovery bench-tables
 
 demo: $(STAMP)
 	$(BIN)/kansym demo --out demo-out
@@ -59,3 +60,11 @@ bench-sparsity bench-name bench-pipeline: bench-%: .venv-bench/.stamp
 
 bench-import: .venv-bench/.stamp
 	$(call RUN_BENCH,import_time) $(ARGS)
+
+bench-tables: .venv-bench/.stamp
+	$(call RUN_BENCH,real_tables) $(ARGS)
+
+# make bench-recovery SETS="my.csv" ARGS="--methods kansym,operon --noise 0.01".
+SETS ?= $(wildcard benchmarks/equations/*.csv)
+bench-recovery: .venv-bench/.stamp
+	.venv-bench/bin/python benchmarks/recovery.py $(SETS) $(ARGS)

@@ -21,6 +21,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -336,6 +337,13 @@ def _git(*arguments: str) -> str:
         ["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=False
     )
     return done.stdout.strip()
+
+
+def source_version(folder: str) -> str:
+    """The last commit that touched the folder, and a mark of what was changed in it since."""
+    commit = _git("log", "-1", "--format=%h", "--", folder)
+    changed = _git("diff", "HEAD", "--", folder) + _git("status", "--porcelain", "--", folder)
+    return commit + (f"+{zlib.crc32(changed.encode()):08x}" if changed else "")
 
 
 def publish(
