@@ -10,7 +10,9 @@ from sympy import Dummy, Symbol
 
 from kansym.discovery.contest import evaluate
 from kansym.discovery.monomial import as_rational, nice_power
+from kansym.discovery.outer import IDENTITY
 from kansym.discovery.products import fit_product
+from kansym.discovery.sheared import Sheared, product_factors
 from kansym.discovery.slopes import Slopes
 from kansym.discovery.symmetry import Split, Symmetry
 from kansym.symbolic.constants import decimal
@@ -284,3 +286,44 @@ def _part(
         None,
         problem.depth + 1,
     )
+
+
+def shear_by(problem: Problem, form: Sheared) -> Reduction | None:
+    """The same rows over (x1, u); None where u is not finite."""
+    alone, other = form.alone, 1 - form.alone
+    with np.errstate(all="ignore"):
+        u = form.column(problem.X)
+    if not np.isfinite(u).all():
+        return None
+    x, y = problem.symbols[alone], problem.symbols[other]
+    if form.is_scaling:
+        power = nice_power(form.ratio)
+        assert power is not None
+        expr = x ** as_rational(power) * y
+    else:
+        expr = _factor(form.ratio) * x + y
+    symbol = Dummy("u", real=True)
+    smaller = replace(
+        problem,
+        X=np.column_stack([problem.X[:, alone], u]),
+        symbols=(x, symbol),
+        depth=problem.depth + 1,
+    )
+    return Reduction("shear", smaller, lambda found: found.xreplace({symbol: expr}))
+
+
+def sheared_parts(child: Problem, form: Sheared, problem: Problem) -> tuple[Parts, float] | None:
+    """The two factors over (x1, u), and the RMSE of their product."""
+    found = product_factors(form, problem.X, problem.y)
+    if found is None:
+        return None
+    factors, error = found
+    relative = error / (float(np.std(problem.y)) or 1.0)
+    parts = tuple(
+        Problem(
+            child.X[:, [i]], factors[:, i], (child.symbols[i],),
+            relative * float(np.std(factors[:, i])), None, child.depth + 1,
+        )
+        for i in (0, 1)
+    )  # fmt: skip
+    return Parts(Split(IDENTITY, True, ((0,), (1,))), child, parts, ((0,), (1,))), error

@@ -23,11 +23,14 @@ from kansym.discovery.reduce import (
     Problem,
     Reduction,
     reduce_by,
+    shear_by,
+    sheared_parts,
     split_by,
     without_columns,
 )
+from kansym.discovery.sheared import sheared
 from kansym.discovery.slopes import Slopes, slopes
-from kansym.discovery.symmetry import FAINT, Split, Symmetry, reach, splits, symmetries
+from kansym.discovery.symmetry import FAINT, Split, Symmetry, reach, splits, symmetries, tolerance
 from kansym.discovery.varying import Varying, coefficients, fit_varying, varying_block
 from kansym.functions import SymbolicFunction
 from kansym.symbolic.constants import ConstantProblem, decimal
@@ -211,27 +214,54 @@ class Solver:
             self._follow(without_columns(problem, idle), contest, surface)
             return
         found = symmetries(surface)
-        for symmetry_set in _plans(found)[:1]:
+        plans = _plans(found)
+        for symmetry_set in plans[:1]:
             self._try(problem, symmetry_set, contest, surface)
-        if self._is_done(contest):
-            return
+            if self._is_done(contest):
+                return
+        for step in (self._varying, self._split, self._sheared):
+            step(problem, surface, contest)
+            if self._is_done(contest):
+                return
+        for symmetry_set in plans[1:]:
+            self._try(problem, symmetry_set, contest, surface)
+            if self._is_done(contest):
+                return
+
+    def _split(self, problem: Problem, surface: Slopes, contest: Contest) -> None:
         for split in splits(surface, self.names)[:MAX_SPLITS]:
             parts = split_by(problem, split, surface)
             if parts is not None:
                 self._join(parts, contest)
             if self._is_done(contest):
                 return
-        if problem.X.shape[1] == 2:
-            self._varying(problem, surface, contest)
-            if self._is_done(contest):
-                return
-        for symmetry_set in _plans(found)[1:]:
-            self._try(problem, symmetry_set, contest, surface)
+
+    def _sheared(self, problem: Problem, surface: Slopes, contest: Contest) -> None:
+        """Laws of two variables in which one stands in both parts."""
+        if problem.X.shape[1] != 2:
+            return
+        for form in sheared(surface, 2 * tolerance(surface))[:NAMED_MODELS]:
+            reduction = shear_by(problem, form)
+            if reduction is None:
+                continue
+            child, limit = reduction.problem, CURVE_ERROR * contest.spread
+            inner = Contest(child.X, child.y, child.symbols, child.noise, child.weight, self.budget)
+            parts = sheared_parts(child, form, problem) if form.is_product else None
+            if parts is not None and parts[1] < limit:
+                self._join(parts[0], inner)
+            elif not form.is_product:
+                model = fit_additive(child.X, child.y, IDENTITY)
+                if model is not None and model.y_error < limit:
+                    self._name_additive(child, model, inner)
+            for entry in inner.ranking[:3]:
+                contest.enter(reduction.lift(entry.expr), "one variable in both parts")
             if self._is_done(contest):
                 return
 
     def _varying(self, problem: Problem, surface: Slopes, contest: Contest) -> None:
         """T(y) = A0(x1) + A1(x1) C(x2), both ways round; the best few are named, C first."""
+        if problem.X.shape[1] != 2:
+            return
         models = []
         middle = np.argsort(((surface.X - surface.X.mean(0)) ** 2 / surface.X.var(0)).sum(1))
         for outer in outers_for(problem.y, self.names):
