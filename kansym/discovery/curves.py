@@ -5,7 +5,7 @@
     poly      sum_k c_k u^k                        up to degree 8, terms that matter only
     rational  P(u) / Q(u)                          linear least squares for P - v Q = 0
     chain     u^-p T^-1(c f(a u + b) + d)          T of `outer`, p a small power
-    pair      c1 e1(u) + c2 e2(u) + d              e1, e2 from a list of short expressions
+    pair      c1 e1(u) + c2 e2(u) + d              short expressions, see `short`
 
 All are proposals; a contest on the curve fits their constants and ranks them.
 """
@@ -24,6 +24,7 @@ from kansym.affine import fit_affine
 from kansym.discovery.budget import Budget
 from kansym.discovery.contest import Contest, Entry
 from kansym.discovery.outer import outers_for
+from kansym.discovery.short import short_pairs
 from kansym.functions import SymbolicFunction, get_function
 from kansym.symbolic.constants import decimal
 from kansym.symbolic.formula import Expr
@@ -39,12 +40,6 @@ CHAIN_POWERS = (0, 1, -1, 2, -2, 3, -3)
 CHAIN_POINTS = 64
 CHAINS = 6  # that enter the contest
 PLAIN = 3  # decimals: a curve met by a name with more may have a better one
-PAIRS = 4  # that enter the contest
-SHORT_FUNCTIONS = {
-    "sin": (sympy.sin, np.sin), "cos": (sympy.cos, np.cos), "exp": (sympy.exp, np.exp),
-    "log": (sympy.log, np.log), "sqrt": (sympy.sqrt, np.sqrt),
-    "1/x": (lambda t: 1 / t, np.reciprocal), "tanh": (sympy.tanh, np.tanh),
-}  # fmt: skip
 MATTERS = 1e-9  # of v's spread: a smaller term of a noiseless polynomial is rounding
 
 
@@ -269,54 +264,5 @@ def _chains(u: np.ndarray, v: np.ndarray, symbol: Symbol, names: frozenset[str])
 
 
 def _pairs(u: np.ndarray, v: np.ndarray, symbol: Symbol, names: frozenset[str]) -> Proposals:
-    """The best sums of two short expressions, by exhaustion."""
-    forms, singles = _short_expressions(u, symbol, names)
-    first, second = np.triu_indices(len(forms))
-    columns = np.concatenate([singles, singles[:, first] * singles[:, second]], 1)
-    usable = np.flatnonzero(np.isfinite(columns).all(0) & (np.ptp(columns, axis=0) > 1e-9))
-    columns = columns[:, usable]
-    if columns.shape[1] < 2:
-        return
-
-    def form(column: int) -> Expr:
-        place = usable[column] - len(forms)
-        return forms[usable[column]] if place < 0 else forms[first[place]] * forms[second[place]]
-
-    target = v - v.mean()
-    M = columns - columns.mean(0)
-    M /= np.sqrt((M**2).sum(0))
-    r = M.T @ target / float(np.sqrt(target @ target))
-    G = M.T @ M
-    with np.errstate(all="ignore"):
-        # R2 of the best combination of columns i and j
-        r2 = (r[:, None] ** 2 + r[None] ** 2 - 2 * r[:, None] * r[None] * G) / (1 - G**2)
-    r2[~(np.abs(G) < 1 - 1e-10)] = -1.0
-    r2 = np.triu(r2, 1)
-    for place in np.argpartition(r2, -PAIRS, axis=None)[-PAIRS:]:
-        i, j = np.unravel_index(place, r2.shape)
-        A = np.column_stack([columns[:, [i, j]], np.ones(len(v))])
-        c = _least_squares(A, v)[0]
-        yield "pair", decimal(c[0]) * form(i) + decimal(c[1]) * form(j) + decimal(c[2])
-
-
-def _short_expressions(
-    u: np.ndarray, symbol: Symbol, names: frozenset[str]
-) -> tuple[list[Expr], np.ndarray]:
-    """Powers, and functions of simple arguments, with their values [n, forms]."""
-    inner = [
-        (symbol, u), (2 * symbol, 2 * u), (symbol / 2, u / 2), (symbol**2, u**2),
-        (symbol + 1, u + 1), (symbol**2 + 1, u**2 + 1), (symbol**2 + symbol, u**2 + u),
-        (-symbol, -u),
-    ]  # fmt: skip
-    forms: dict[Expr, np.ndarray] = {symbol: u, symbol**2: u**2, symbol**3: u**3}
-    with np.errstate(all="ignore"):
-        for name, (as_sympy, as_numpy) in SHORT_FUNCTIONS.items():
-            if name in names:
-                for expr, values in inner:
-                    forms.setdefault(as_sympy(expr), as_numpy(values))
-    kept = {
-        form: values
-        for form, values in forms.items()
-        if np.isfinite(values).all() and np.ptp(values) > 1e-9 and np.abs(values).max() < 1e6
-    }
-    return list(kept), np.stack(list(kept.values()), 1)
+    for expr in short_pairs(u[:, None], v, (symbol,), names):
+        yield "pair", expr

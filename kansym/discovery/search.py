@@ -18,6 +18,7 @@ from kansym.discovery.groups import reduced
 from kansym.discovery.records import Discovery, Finding, Options, Report, Table, Verdict
 from kansym.discovery.reduce import Problem
 from kansym.discovery.solver import Solver
+from kansym.discovery.tidy import tidied
 from kansym.discovery.units import UnitTable, parse_units
 from kansym.discovery.verdict import judge
 from kansym.functions import get_library
@@ -32,7 +33,7 @@ RIVAL_BITS = 10 / math.log(2)  # ten nats
 STORED = 50  # formulas in a checkpoint
 FINALISTS = 4  # formulas that are snapped
 WORTH = 10.0  # bits that a formula must save over the mean
-LATER = 0.95  # share of the time for the search; the rest is for snapping and the verdict
+LATER = 0.9  # share of the time for the search; the rest is for snapping and the verdict
 
 
 def discover(table: Table, options: Options, report: Report | None = None) -> Discovery:
@@ -189,7 +190,7 @@ class _Search:
         seen: set[Expr] = set()
         for finding in close:
             expr, _ = snap_expression(canonical(finding.expr), problem, self._is_late)
-            expr = tidied(expr)
+            expr = tidied(expr, self.table)
             shape = expr.replace(lambda e: isinstance(e, sympy.Float), lambda e: sympy.Integer(1))
             if shape not in seen:
                 seen.add(shape)
@@ -253,14 +254,3 @@ def _front(findings: list[Finding]) -> tuple[Finding, ...]:
             front.append(finding)
             best = min(best, finding.loss)
     return tuple(front)
-
-
-def tidied(expr: Expr) -> Expr:
-    """The shortest of a few ways of writing the same formula."""
-    forms = [expr]
-    for rewrite in (sympy.powsimp, sympy.factor_terms, sympy.together, sympy.radsimp):
-        try:
-            forms.append(rewrite(forms[0]))
-        except (ValueError, TypeError, ZeroDivisionError, sympy.PolynomialError):
-            continue
-    return min(forms, key=complexity)

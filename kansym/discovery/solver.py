@@ -29,6 +29,7 @@ from kansym.discovery.reduce import (
     without_columns,
 )
 from kansym.discovery.sheared import sheared
+from kansym.discovery.short import short_pairs
 from kansym.discovery.slopes import Slopes, slopes
 from kansym.discovery.symmetry import FAINT, Split, Symmetry, reach, splits, symmetries, tolerance
 from kansym.discovery.varying import Varying, coefficients, fit_varying, varying_block
@@ -40,6 +41,9 @@ from kansym.symbolic.snap import snap_expression
 MAX_DEPTH = 8
 MAX_SPLITS = 4
 QUOTIENT_COLUMNS = 4
+SHORT_COLUMNS = 3
+SMALL_TABLE = 100  # rows: short expressions are tried before slopes
+LEAST_ROWS = 12  # for a surface
 NAMED_MODELS = 2  # additive models whose parts are named
 ROUGH = 0.01  # variance about neighbours, of y's, of a curve over a monomial
 SHARP = 1e-3  # error of an additive model, of y's spread, below which it is taken for the law
@@ -79,8 +83,13 @@ class Solver:
             self._name_curve(problem, contest, expected)
         elif m > 1:
             self._ladder(problem, contest)
-            if not self._is_done(contest) and problem.depth < MAX_DEPTH:
-                self._reduce(problem, contest, expected)
+            steps = [lambda: self._reduce(problem, contest, expected)]
+            steps.insert(
+                0 if len(problem.y) < SMALL_TABLE else 1, lambda: self._short(problem, contest)
+            )
+            for step in steps:
+                if not self._is_done(contest):
+                    step()
         return contest.ranking
 
     def _is_done(self, contest: Contest) -> bool:
@@ -191,10 +200,22 @@ class Solver:
                 if self._is_done(contest):
                     return
 
+    def _short(self, problem: Problem, contest: Contest) -> None:
+        if problem.X.shape[1] > SHORT_COLUMNS or problem.noise:
+            return
+        for outer in outers_for(problem.y, self.names):
+            with np.errstate(all="ignore"):
+                t = outer.forward(problem.y)
+            if np.isfinite(t).all():
+                for expr in short_pairs(problem.X, t, problem.symbols, self.names):
+                    contest.enter(outer.undone(expr, problem.y), "pair of short expressions")
+            if self._is_done(contest):
+                return
+
     # -- reductions --------------------------------------------------------------------------------
 
     def _reduce(self, problem: Problem, contest: Contest, expected: float | None) -> None:
-        if len(problem.y) < 12:
+        if len(problem.y) < LEAST_ROWS or problem.depth >= MAX_DEPTH:
             return
         rng = np.random.default_rng([self.seed, problem.depth, problem.X.shape[1]])
         surface = slopes(problem.X, problem.y, rng)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import sympy
 
 from kansym.discovery.additive import fit_additive
 from kansym.discovery.outer import IDENTITY
@@ -11,6 +12,9 @@ from kansym.discovery.surrogate import MAX_ROWS, Surface
 
 ROUNDING = 1e-9  # of y's spread: a residual below it is no misfit
 STRUCTURE = 0.03  # share of the residual's RMSE that a smooth model may save by chance
+FEW_ROWS = 30
+CLEAR_R2 = 0.9  # below it noise could hide structure that no smooth model sees
+FEW_NUMBERS = 6  # decimals; a formula with more is rather an interpolation
 LITTLE_R2 = 0.5  # of a formula that says more about y than its mean, but not what y is
 
 
@@ -55,8 +59,17 @@ def judge(
         return Verdict.AMBIGUOUS, (
             f"{len(rivals)} other formula{'s' if len(rivals) > 1 else ''} describe the data as well"
         )
-    if len(y) < 10:
+    if len(y) < FEW_ROWS:
         return Verdict.AMBIGUOUS, f"{len(y)} rows are too few to rule out other formulas"
+    if r2 < CLEAR_R2:
+        return Verdict.AMBIGUOUS, (
+            f"what is left, {1 - r2:.0%} of y's variance, looks like noise, but could hide another law"
+        )
+    numbers = len(chosen.expr.atoms(sympy.Float))
+    if numbers > FEW_NUMBERS:
+        return Verdict.AMBIGUOUS, (
+            f"with {numbers} fitted numbers the formula could be an approximation of another law"
+        )
     return Verdict.CONSISTENT, (
         "the residual shows no structure, and no other formula found comes close"
     )
