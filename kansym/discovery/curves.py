@@ -1,6 +1,6 @@
 """Names for one curve v(u): from single functions of the library to chains and rationals.
 
-    single    c f(a u + b) + d                     every f of the library
+    single    c f(a u + b) + d, c f(a u)           every f of the library
     power     c u^p + d                            any real p
     poly      sum_k c_k u^k                        up to degree 8, terms that matter only
     rational  P(u) / Q(u)                          linear least squares for P - v Q = 0
@@ -30,7 +30,10 @@ from kansym.symbolic.constants import decimal
 from kansym.symbolic.formula import Expr
 from kansym.symbolic.normal_form import normal_edge
 
-SINGLES = 6  # functions of the library that enter the contest
+SINGLES = 8  # functions of the library that enter the contest
+ANCHORED = 5  # forms without offset that enter the contest
+RATES = 24  # that are tried inside them
+UNEXPLAINED = 1e-14  # below it two fits are equally exact
 MAX_DEGREE = 8
 RATIONAL_DEGREES = [
     (p, q) for total in range(2, 11) for p, q in product(range(7), range(1, 5)) if p + q == total
@@ -69,7 +72,11 @@ def name_curve(
     if n_distinct <= 2 or contest.reaches(contest.best):
         return contest.ranking[:top]
     names = frozenset(f.name for f in functions)
-    steps = [_singles(u, v, symbol, functions), _powers(u, v, symbol)]
+    steps = [
+        _singles(u, v, symbol, functions),
+        _through_zero(u, v, symbol, functions),
+        _powers(u, v, symbol),
+    ]
     if n_distinct > 3 and {"x^2", "x^3"} <= names:
         steps.append(_polynomials(u, v, symbol, contest))
         if "1/x" in names:
@@ -99,14 +106,38 @@ def _singles(
 ) -> Proposals:
     x, y = (torch.as_tensor(np.ascontiguousarray(values))[None] for values in (u, v))
     fits = fit_affine(x, y, functions)
-    r2 = fits.r2[0].numpy()
+    unexplained = np.maximum(1 - fits.r2[0].numpy(), UNEXPLAINED)
+    bits = 0.5 * len(u) * np.log2(unexplained) + np.array([f.complexity for f in functions])
     # One of each family: sin and cos are the same edge.
     families: set[str] = set()
-    for n in np.argsort(-r2):
+    for n in np.argsort(bits):
         f = functions[n]
-        if np.isfinite(r2[n]) and f.family not in families and len(families) < SINGLES:
+        if np.isfinite(bits[n]) and f.family not in families and len(families) < SINGLES:
             families.add(f.family)
             yield "single", normal_edge(f, symbol, *fits.affine[0, n].tolist())
+
+
+def _through_zero(
+    u: np.ndarray, v: np.ndarray, symbol: Symbol, functions: Sequence[SymbolicFunction]
+) -> Proposals:
+    """c f(a u): what noise cannot tell from more numbers."""
+    rates = np.logspace(-1, 1.2, RATES) / np.abs(u).max()
+    rates = torch.as_tensor(np.concatenate([rates, -rates]))[:, None]
+    x, y = torch.as_tensor(np.ascontiguousarray(u)), torch.as_tensor(np.ascontiguousarray(v))
+    found = []
+    for f in functions:
+        values = f.torch(rates * x)
+        with np.errstate(all="ignore"):
+            c = (values @ y) / (values**2).sum(1)
+            error = ((c[:, None] * values - y) ** 2).mean(1)
+        error = torch.where(torch.isfinite(error), error, torch.inf)
+        best = int(error.argmin())
+        bits = 0.5 * len(u) * float(torch.log2(error[best].clamp(min=1e-300))) + f.complexity
+        if np.isfinite(bits):
+            found.append((bits, f, float(rates[best]), float(c[best])))
+    found.sort(key=lambda item: item[0])
+    for _, f, a, c in found[:ANCHORED]:
+        yield "through zero", normal_edge(f, symbol, a, 0.0, c, 0.0)
 
 
 def _powers(u: np.ndarray, v: np.ndarray, symbol: Symbol) -> Proposals:
