@@ -48,6 +48,7 @@ def fingerprint(table: Table, options: Options) -> str:
         [str(v) for v in table.variables], options.seed, options.functions, options.noise,
         options.required, options.forbidden, sorted(options.monotone.items()),
         sorted(options.parity.items()), str(options.units),
+        sorted((str(s), str(e)) for s, e in options.forms.items()),
     ]  # fmt: skip
     digest.update(json.dumps(settings).encode())
     return digest.hexdigest()
