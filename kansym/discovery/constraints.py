@@ -42,7 +42,7 @@ def rules(table: Table, options: Options) -> list[Rule]:
         raise ValueError(f"{both} cannot be both required and forbidden")
     inside: list[Rule] = []
     if required:
-        inside.append(lambda expr: required <= expr.free_symbols)
+        inside += [_moves(table, column) for column in required]
     if forbidden:
         inside.append(lambda expr: not forbidden & expr.free_symbols)
     for name, kind in options.monotone.items():
@@ -106,6 +106,22 @@ class Grammar:
             return True  # powers of powers: u^-2 is 1/u^2
         is_high = value.is_integer() and abs(value) > MOST_FACTORS
         return is_high and any(p >= 2 for p in known) and (value > 0 or -1.0 in known)
+
+
+def _moves(table: Table, column: Symbol) -> Rule:
+    """x^1e-17 holds x, and yet does not: what counts is whether it moves the formula."""
+    i = table.variables.index(column)
+    middle = table.X.copy()
+    middle[:, i] = np.median(table.X[:, i])
+
+    def rule(expr: Expr) -> bool:
+        if column not in expr.free_symbols:
+            return False
+        here, there = (evaluate(expr, table.variables, X) for X in (table.X, middle))
+        size = np.nanmax(np.abs(here), initial=0.0)
+        return bool(np.nanmax(np.abs(here - there), initial=0.0) > SLACK * size)
+
+    return rule
 
 
 def _monotone(table: Table, column: Symbol, direction: float) -> Rule:
