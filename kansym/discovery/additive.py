@@ -59,10 +59,9 @@ def _solve(
 ) -> Additive:
     # Every block's basis sums to one, as the first column does: a ridge picks one of the solutions.
     size = np.sqrt((A**2).mean(0)) + 1e-300
-    U, s, V = np.linalg.svd(A / size, full_matrices=False)
-    keep = s > 1e-11 * s[0]
-    U, s, V = U[:, keep], s[keep], V[keep]
-    coef = (V.T @ ((U.T @ t) * s / (s**2 + RIDGE * s[0] ** 2))) / size
+    U, s, _ = np.linalg.svd(A / size, full_matrices=False)
+    U = U[:, s > 1e-11 * s[0]]
+    coef = least_squares(A, t)
     residual = t - A @ coef
     leverage = np.minimum((U**2).sum(1), 1 - 1e-6)
     left_out = residual / (1 - leverage)
@@ -92,3 +91,10 @@ def spline_block(x: np.ndarray, grid: int) -> np.ndarray:
     column = torch.as_tensor(np.ascontiguousarray(x))[:, None]
     knots = bspline.extend(bspline.adaptive_breaks(column, intervals, GRID_EPS), degree)
     return bspline.basis(column, knots, degree)[0].T.numpy()
+
+
+def least_squares(A: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Coefficients of the columns of A; where the rows leave them open, small ones."""
+    size = np.sqrt((A**2).mean(0)) + 1e-300
+    U, s, V = np.linalg.svd(A / size, full_matrices=False)
+    return (V.T @ ((U.T @ y) * s / (s**2 + RIDGE * s[0] ** 2))) / size

@@ -10,11 +10,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from kansym.discovery.additive import GRIDS, ROWS_PER_COEFFICIENT, spline_block
+from kansym.discovery.additive import GRIDS, ROWS_PER_COEFFICIENT, least_squares, spline_block
 
 ROUNDS = 40
 GAIN = 0.99  # of the error, below which a round goes on
-RIDGE = 1e-11
 
 
 @dataclass(frozen=True)
@@ -36,7 +35,7 @@ def fit_product(X: np.ndarray, y: np.ndarray, factors: np.ndarray) -> Product | 
         factors = best.factors.copy()
         for i, block in enumerate(blocks):
             others = np.delete(factors, i, 1).prod(1)
-            factors[:, i] = block @ _ridge(block * others[:, None], y)
+            factors[:, i] = block @ least_squares(block * others[:, None], y)
             size = float(np.sqrt(np.mean(factors[:, i] ** 2)))
             if i < len(blocks) - 1 and size > 0:
                 factors[:, i] /= size
@@ -48,9 +47,3 @@ def fit_product(X: np.ndarray, y: np.ndarray, factors: np.ndarray) -> Product | 
         if not gained:
             break
     return best
-
-
-def _ridge(A: np.ndarray, y: np.ndarray) -> np.ndarray:
-    size = np.sqrt((A**2).mean(0)) + 1e-300
-    U, s, V = np.linalg.svd(A / size, full_matrices=False)
-    return (V.T @ ((U.T @ y) * s / (s**2 + RIDGE * s[0] ** 2))) / size

@@ -10,7 +10,9 @@ from sympy import Dummy, Symbol
 
 from kansym.discovery.contest import evaluate
 from kansym.discovery.monomial import as_rational, nice_power
+from kansym.discovery.outer import IDENTITY
 from kansym.discovery.products import fit_product
+from kansym.discovery.sheared import Sheared, product_factors
 from kansym.discovery.slopes import Slopes
 from kansym.discovery.symmetry import Split, Symmetry
 from kansym.symbolic.constants import decimal
@@ -160,26 +162,21 @@ class Parts:
     problems: tuple[Problem, ...]
     blocks: tuple[tuple[int, ...], ...]
 
-    @property
-    def kind(self) -> str:
-        outer = self.split.outer
-        return "product" if outer is None else f"sum of {outer.name}"
-
     def remainder(self, exprs: Sequence[Expr], last: int) -> Problem | None:
         """What the rows themselves leave for one block once the others have formulas."""
         whole, symbols = self.whole, self.whole.symbols
         values = [evaluate(expr, symbols, whole.X) for expr in exprs]
         weight = np.ones(len(whole.y)) if whole.weight is None else whole.weight
+        split, keep = self.split, np.ones(len(whole.y), dtype=bool)
         with np.errstate(all="ignore"):
-            if self.split.outer is None:
+            t = split.outer.forward(whole.y) - split.shift
+            weight = weight / split.outer.slope(whole.y) ** 2
+            if split.is_product:
                 known = np.prod(values, 0)
-                y = (whole.y - self.split.shift) / known
-                weight = weight * known**2
+                y, weight = t / known, weight * known**2
                 keep = np.abs(known) > 1e-3 * np.median(np.abs(known))
             else:
-                y = self.split.outer.forward(whole.y) - np.sum(values, 0)
-                weight = weight / self.split.outer.slope(whole.y) ** 2
-                keep = np.ones(len(y), dtype=bool)
+                y = t - np.sum(values, 0)
         keep &= np.isfinite(y) & np.isfinite(weight)
         if keep.sum() < max(4, 0.5 * len(y)):
             return None
@@ -195,17 +192,18 @@ class Parts:
 
     def join(self, exprs: Sequence[Expr]) -> Expr:
         """The formula of the whole from those of all blocks."""
-        if self.split.outer is None:
-            product = normal_product(list(exprs))
-            return product + decimal(self.split.shift) if self.split.shift else product
-        return self.split.outer.undone(sum(exprs), self.whole.y)
+        split = self.split
+        inner = normal_product(list(exprs)) if split.is_product else sum(exprs)
+        if split.shift:
+            inner = inner + decimal(split.shift)
+        return split.outer.undone(inner, self.whole.y)
 
 
 def split_by(problem: Problem, split: Split, slopes: Slopes) -> Parts | None:
     """Every part read off the surface, along its columns from several anchors."""
     distance = (((slopes.X - slopes.X.mean(0)) / (slopes.X.std(0) + 1e-300)) ** 2).sum(1)
-    values = slopes.values - split.shift
-    if split.outer is None:  # an anchor where the product vanishes shows nothing
+    values = split.outer.forward(slopes.values) - split.shift
+    if split.is_product:  # an anchor where the product vanishes shows nothing
         distance = distance + 1e6 * (np.abs(values) < 0.3 * np.abs(values).mean())
     anchors = np.argsort(distance)[:ANCHORS]
     blocks = tuple(sorted(split.blocks, key=len))
@@ -213,7 +211,7 @@ def split_by(problem: Problem, split: Split, slopes: Slopes) -> Parts | None:
     if any(part is None for part in problems):
         return None
     found = [part for part in problems if part is not None]
-    if split.outer is None and all(len(block) == 1 for block in blocks):
+    if split.is_product and all(len(block) == 1 for block in blocks):
         found = _sharpened(problem, split, slopes, found)
     return Parts(split, problem, tuple(found), blocks)
 
@@ -227,7 +225,7 @@ def _sharpened(
         np.interp(problem.X[:, i], *_sorted(part.X[:, 0], part.y))
         for i, part in zip(columns, parts, strict=True)
     ], 1)  # fmt: skip
-    y = problem.y - split.shift
+    y = split.outer.forward(problem.y) - split.shift
     scale = float((starts.prod(1) @ y) / (starts.prod(1) ** 2).sum())
     starts[:, -1] *= scale
     fitted = fit_product(problem.X[:, columns], y, starts)
@@ -262,18 +260,17 @@ def _part(
     for anchor in anchors:
         rows = slopes.X.copy()
         rows[:, others] = slopes.X[anchor, others]
-        views.append(slopes.predict(rows) - split.shift)
+        views.append(slopes.predict(rows))
     seen = np.stack(views, 1)  # [n, anchors]
-    if split.outer is None:
-        left, sizes, _ = np.linalg.svd(seen, full_matrices=False)
+    if not split.outer.accepts(seen.ravel()):
+        return None
+    t = split.outer.forward(seen) - split.shift
+    if split.is_product:
+        left, sizes, _ = np.linalg.svd(t, full_matrices=False)
         part = left[:, 0] * np.sqrt(len(left))
         part = part * (1.0 if part[np.argmax(np.abs(part))] > 0 else -1.0)
         doubt = float(np.sqrt((sizes[1:] ** 2).sum()) / sizes[0]) if len(sizes) > 1 else 0.0
     else:
-        if not split.outer.accepts(seen.ravel()):
-            return None
-        with np.errstate(all="ignore"):
-            t = split.outer.forward(seen)
         t = t - t.mean(0)
         part = t.mean(1)
         doubt = float(np.sqrt(np.mean((t - part[:, None]) ** 2)) / (float(part.std()) or 1.0))
@@ -289,3 +286,44 @@ def _part(
         None,
         problem.depth + 1,
     )
+
+
+def shear_by(problem: Problem, form: Sheared) -> Reduction | None:
+    """The same rows over (x1, u); None where u is not finite."""
+    alone, other = form.alone, 1 - form.alone
+    with np.errstate(all="ignore"):
+        u = form.column(problem.X)
+    if not np.isfinite(u).all():
+        return None
+    x, y = problem.symbols[alone], problem.symbols[other]
+    if form.is_scaling:
+        power = nice_power(form.ratio)
+        assert power is not None
+        expr = x ** as_rational(power) * y
+    else:
+        expr = _factor(form.ratio) * x + y
+    symbol = Dummy("u", real=True)
+    smaller = replace(
+        problem,
+        X=np.column_stack([problem.X[:, alone], u]),
+        symbols=(x, symbol),
+        depth=problem.depth + 1,
+    )
+    return Reduction("shear", smaller, lambda found: found.xreplace({symbol: expr}))
+
+
+def sheared_parts(child: Problem, form: Sheared, problem: Problem) -> tuple[Parts, float] | None:
+    """The two factors over (x1, u), and the RMSE of their product."""
+    found = product_factors(form, problem.X, problem.y)
+    if found is None:
+        return None
+    factors, error = found
+    relative = error / (float(np.std(problem.y)) or 1.0)
+    parts = tuple(
+        Problem(
+            child.X[:, [i]], factors[:, i], (child.symbols[i],),
+            relative * float(np.std(factors[:, i])), None, child.depth + 1,
+        )
+        for i in (0, 1)
+    )  # fmt: skip
+    return Parts(Split(IDENTITY, True, ((0,), (1,))), child, parts, ((0,), (1,))), error

@@ -12,26 +12,34 @@ from sympy import Symbol
 
 from kansym.discovery.additive import Additive, fit_additive
 from kansym.discovery.budget import Budget
-from kansym.discovery.contest import Contest, Entry
+from kansym.discovery.canonical import canonical
+from kansym.discovery.contest import Contest, Entry, evaluate
 from kansym.discovery.curves import name_curve
 from kansym.discovery.monomial import index_powers, monomial, power_product
 from kansym.discovery.outer import IDENTITY, outers_for
+from kansym.discovery.rational import polynomials, quotients
 from kansym.discovery.reduce import (
     Parts,
     Problem,
     Reduction,
     reduce_by,
+    shear_by,
+    sheared_parts,
     split_by,
     without_columns,
 )
+from kansym.discovery.sheared import sheared
 from kansym.discovery.slopes import Slopes, slopes
-from kansym.discovery.symmetry import FAINT, Split, Symmetry, reach, splits, symmetries
+from kansym.discovery.symmetry import FAINT, Split, Symmetry, reach, splits, symmetries, tolerance
+from kansym.discovery.varying import Varying, coefficients, fit_varying, varying_block
 from kansym.functions import SymbolicFunction
 from kansym.symbolic.constants import ConstantProblem, decimal
 from kansym.symbolic.formula import Expr
 from kansym.symbolic.snap import snap_expression
 
 MAX_DEPTH = 8
+MAX_SPLITS = 4
+QUOTIENT_COLUMNS = 4
 NAMED_MODELS = 2  # additive models whose parts are named
 ROUGH = 0.01  # variance about neighbours, of y's, of a curve over a monomial
 SHARP = 1e-3  # error of an additive model, of y's spread, below which it is taken for the law
@@ -100,7 +108,10 @@ class Solver:
     # -- the ladder --------------------------------------------------------------------------------
 
     def _ladder(self, problem: Problem, contest: Contest) -> None:
-        for rung in (self._linear, self._monomials, self._additive, self._index):
+        for rung in (
+            self._linear, self._monomials, self._polynomials, self._quotients, self._additive,
+            self._index,
+        ):  # fmt: skip
             rung(problem, contest)
             if self._is_done(contest):
                 return
@@ -126,6 +137,19 @@ class Solver:
                 if self._is_done(contest):
                     return
 
+    def _polynomials(self, problem: Problem, contest: Contest) -> None:
+        if {"x^2", "x^3"} <= self.names:
+            for expr in polynomials(problem.X, problem.y, problem.symbols):
+                contest.enter(expr, "polynomial")
+
+    def _quotients(self, problem: Problem, contest: Contest) -> None:
+        if problem.noise or "1/x" not in self.names or problem.X.shape[1] > QUOTIENT_COLUMNS:
+            return
+        for outer in outers_for(problem.y, self.names):
+            if outer.name in ("y", "y^2"):
+                for expr in quotients(problem.X, problem.y, problem.symbols, outer):
+                    contest.enter(expr, "quotient")
+
     def _additive(self, problem: Problem, contest: Contest) -> None:
         for model in self._additive_models(problem):
             if model.y_error < SHARP * contest.spread:
@@ -142,16 +166,15 @@ class Solver:
     def _name_additive(self, problem: Problem, model: Additive, contest: Contest) -> None:
         """Names for the parts; those of log y are named as the factors of y that they are."""
         is_product = model.outer.name == "log"
-        values, noise = model.parts, np.full(len(problem.symbols), model.error)
+        values, noise = model.parts.copy(), np.full(len(problem.symbols), model.error)
         if is_product:
             values = np.exp(values)
             noise = noise * np.sqrt(np.mean(values**2, 0))
-        split = Split(
-            None if is_product else model.outer,
-            tuple((i,) for i in range(values.shape[1])),
-            0.0,
-            0.0,
-        )
+            values[:, 0] *= np.sign(np.mean(problem.y)) * np.exp(model.constant)
+        else:
+            values[:, 0] += model.constant
+        outer = IDENTITY if is_product else model.outer
+        split = Split(outer, is_product, tuple((i,) for i in range(values.shape[1])))
         parts = [
             Problem(problem.X[:, [i]], values[:, i], (symbol,), noise[i], None, problem.depth + 1)
             for i, symbol in enumerate(problem.symbols)
@@ -191,20 +214,94 @@ class Solver:
             self._follow(without_columns(problem, idle), contest, surface)
             return
         found = symmetries(surface)
-        for symmetry_set in _plans(found)[:1]:
+        plans = _plans(found)
+        for symmetry_set in plans[:1]:
             self._try(problem, symmetry_set, contest, surface)
-        if self._is_done(contest):
-            return
-        for split in splits(surface, self.names)[:3]:
+            if self._is_done(contest):
+                return
+        for step in (self._varying, self._split, self._sheared):
+            step(problem, surface, contest)
+            if self._is_done(contest):
+                return
+        for symmetry_set in plans[1:]:
+            self._try(problem, symmetry_set, contest, surface)
+            if self._is_done(contest):
+                return
+
+    def _split(self, problem: Problem, surface: Slopes, contest: Contest) -> None:
+        for split in splits(surface, self.names)[:MAX_SPLITS]:
             parts = split_by(problem, split, surface)
             if parts is not None:
                 self._join(parts, contest)
             if self._is_done(contest):
                 return
-        for symmetry_set in _plans(found)[1:]:
-            self._try(problem, symmetry_set, contest, surface)
+
+    def _sheared(self, problem: Problem, surface: Slopes, contest: Contest) -> None:
+        """Laws of two variables in which one stands in both parts."""
+        if problem.X.shape[1] != 2:
+            return
+        for form in sheared(surface, 2 * tolerance(surface))[:NAMED_MODELS]:
+            reduction = shear_by(problem, form)
+            if reduction is None:
+                continue
+            child, limit = reduction.problem, CURVE_ERROR * contest.spread
+            inner = Contest(child.X, child.y, child.symbols, child.noise, child.weight, self.budget)
+            parts = sheared_parts(child, form, problem) if form.is_product else None
+            if parts is not None and parts[1] < limit:
+                self._join(parts[0], inner)
+            elif not form.is_product:
+                model = fit_additive(child.X, child.y, IDENTITY)
+                if model is not None and model.y_error < limit:
+                    self._name_additive(child, model, inner)
+            for entry in inner.ranking[:3]:
+                contest.enter(reduction.lift(entry.expr), "one variable in both parts")
             if self._is_done(contest):
                 return
+
+    def _varying(self, problem: Problem, surface: Slopes, contest: Contest) -> None:
+        """T(y) = A0(x1) + A1(x1) C(x2), both ways round; the best few are named, C first."""
+        if problem.X.shape[1] != 2:
+            return
+        models = []
+        middle = np.argsort(((surface.X - surface.X.mean(0)) ** 2 / surface.X.var(0)).sum(1))
+        for outer in outers_for(problem.y, self.names):
+            for coefficient in (0, 1):
+                rows = problem.X.copy()
+                rows[:, coefficient] = surface.X[middle[0], coefficient]
+                values = surface.predict(rows)
+                if outer.accepts(values):
+                    start = outer.forward(values)
+                    model = fit_varying(problem.X, problem.y, outer, coefficient, start)
+                    if model is not None and np.isfinite(model.error):
+                        models.append(model)
+        limit = max(SHARP, AS_GOOD * surface.error) * contest.spread
+        for model in sorted(models, key=lambda model: model.error)[:NAMED_MODELS]:
+            if model.error < limit and not self._is_done(contest):
+                self._name_varying(problem, model, contest)
+
+    def _name_varying(self, problem: Problem, model: Varying, contest: Contest) -> None:
+        i, j = model.coefficient, model.inner
+        noise = model.error / contest.spread
+        depth = problem.depth + 1
+        inner = Problem(problem.X[:, [j]], model.values, (problem.symbols[j],), noise, None, depth)
+        t = model.outer.forward(problem.y)
+        A = varying_block(problem.X[:, i], len(t))
+        for entry in self.solve(inner)[:REMAINDERS]:
+            C = canonical(self._snapped(inner, entry)).as_independent(*inner.symbols)[1]
+            C = C.as_independent(*inner.symbols, as_Add=False)[1]
+            values = evaluate(C, inner.symbols, inner.X)
+            named = []
+            for part in coefficients(A, values, t):
+                rest = Problem(
+                    problem.X[:, [i]], part, (problem.symbols[i],),
+                    problem.noise or SHARP**2 * float(np.std(t)), None, depth,
+                )  # fmt: skip
+                named.append(self.solve(rest)[:3])
+            for A0, A1 in _combinations(named):
+                whole = model.outer.undone(A0.expr + A1.expr * C, problem.y)
+                contest.enter(whole, "straight in a function")
+                if self._is_done(contest):
+                    return
 
     def _try(
         self,
@@ -228,7 +325,7 @@ class Solver:
         """Names for all parts as the model shows them; then for each in turn, the largest first,
         for what the others' names leave of the rows: with those right, it is known exactly."""
         sizes = [p.X.shape[1] for p in parts.problems]
-        self.report(f"{parts.kind} of {sizes} variables")
+        self.report(f"{parts.split.kind} of {sizes} variables")
         named: list[list[Entry]] = []
         for part in parts.problems[:-1] if sizes[-1] > 1 else parts.problems:
             named.append(self.solve(part)[:3])
@@ -236,7 +333,7 @@ class Solver:
                 return
         if sizes[-1] == 1:
             for entries in _combinations(named):
-                contest.enter(parts.join([e.expr for e in entries]), parts.kind)
+                contest.enter(parts.join([e.expr for e in entries]), parts.split.kind)
                 if self._is_done(contest):
                     return
         known = [
@@ -258,7 +355,7 @@ class Solver:
             if rest is None:
                 continue
             for entry in self.solve(rest)[:3]:
-                contest.enter(parts.join([*exprs, entry.expr]), parts.kind)
+                contest.enter(parts.join([*exprs, entry.expr]), parts.split.kind)
                 if self._is_done(contest):
                     return
 

@@ -10,9 +10,10 @@ at every row:
     rotation  f_i / x_i = r f_j / x_j             f = F(r x_i^2 + x_j^2, others)
     triple    x_i f_i = r x_j f_j + q x_k f_k     f = F(x_i^r x_j, x_i^q x_k, others)
 
-and a law falls into parts, T(f) = A(x_A) + B(x_B), where for all i in A, j in B
+and t = T(f) falls into parts of different columns, where for all i in one and j in another
 
-    T'(f) f_ij + T''(f) f_i f_j = 0.
+    t_ij = 0                      t = A(x_A) + B(x_B)
+    (t - c) t_ij = t_i t_j        t = A(x_A) B(x_B) + c
 
 (Udrescu and Tegmark 2020, Sci. Adv. 6, eaay2631 test such properties with a neural network and few
 of the symmetries; Lie 1881 is the theory.) Slopes are uncertain: what is found here is a proposal.
@@ -32,6 +33,8 @@ from kansym.discovery.slopes import Slopes
 
 LEAST_MISFIT, MOST_MISFIT = 0.01, 0.15  # of a relation, relative to the slopes in it
 MISFIT_PER_ERROR = 8.0  # how much worse slopes are than the surface they come from
+NEAR_SHIFT = 0.02  # of the spread: shifts that close are one
+MAX_SHIFTS = 4
 FAINT = 1e-3  # share of y's spread that a column must move to be needed
 
 
@@ -57,13 +60,18 @@ class Symmetry:
 
 @dataclass(frozen=True)
 class Split:
-    """T(f - shift) is a sum over blocks of columns; outer None stands for a product of parts that
-    may change sign."""
+    """T(f) - shift is a sum or a product of parts, one for each block of columns."""
 
-    outer: Outer | None
+    outer: Outer
+    is_product: bool
     blocks: tuple[tuple[int, ...], ...]
-    shift: float
-    misfit: float
+    shift: float = 0.0
+    misfit: float = 0.0
+
+    @property
+    def kind(self) -> str:
+        name = "product" if self.is_product else "sum"
+        return name if self.outer.name == "y" else f"{name} in {self.outer.name}"
 
 
 def tolerance(slopes: Slopes) -> float:
@@ -160,80 +168,95 @@ def _triples(slopes: Slopes, free: Sequence[int]) -> Iterator[Symmetry]:
 
 
 def splits(slopes: Slopes, functions: frozenset[str] | None = None) -> list[Split]:
-    """Ways in which the law falls into parts, best first."""
+    """Ways in which the law falls into parts, best first: many parts before few, a plain sum before
+    a product, these before transformed ones."""
     m = slopes.X.shape[1]
-    if m < 2:
-        return []
     limit = tolerance(slopes) * 2  # second derivatives are worse than first ones
-    pairs = list(combinations(range(m), 2))
-    mixed = {pair: slopes.mixed(*pair) for pair in pairs}
-    products = {(i, j): slopes.first[:, i] * slopes.first[:, j] for i, j in pairs}
+    found = []
+    for outer in outers_for(slopes.values, functions) if m > 1 else []:
+        target = _transformed(slopes, outer)
+        if target is None:
+            continue
+        if outer.name != "log":  # a sum of logarithms is a product
+            found.append(_split(outer, False, 0.0, target.not_a_sum(), m, limit))
+            for shift in target.shifts(limit):
+                found.append(_split(outer, True, shift, target.not_a_product(shift), m, limit))
+    return sorted(
+        (split for split in found if split is not None),
+        key=lambda s: (-len(s.blocks), s.outer.name != "y", s.shift != 0, s.is_product, s.misfit),
+    )
+
+
+Pairs = dict[tuple[int, int], float]
+
+
+def _split(
+    outer: Outer, is_product: bool, shift: float, misfits: Pairs, m: int, limit: float
+) -> Split | None:
+    blocks = _components(m, [pair for pair, misfit in misfits.items() if misfit > limit])
+    if len(blocks) < 2:
+        return None
+    within = [set(block) for block in blocks]
+    across = [v for pair, v in misfits.items() if not any(set(pair) <= b for b in within)]
+    return Split(outer, is_product, blocks, shift, max(across))
+
+
+@dataclass(frozen=True)
+class _Target:
+    """t = T(f) at the rows, its first slopes multiplied in pairs, and its mixed slopes."""
+
+    t: np.ndarray
+    products: dict[tuple[int, int], np.ndarray]
+    mixed: dict[tuple[int, int], np.ndarray]
+
+    def not_a_sum(self) -> Pairs:
+        """How far t_ij is from zero, beside what it could be: t_i t_j over t's spread."""
+        spread = float(np.std(self.t)) or 1.0
+        found = {}
+        for pair, h in self.mixed.items():
+            size = _rms(h) + _rms(self.products[pair]) / spread
+            found[pair] = _rms(h) / (size + 1e-300)
+        return found
+
+    def not_a_product(self, shift: float) -> Pairs:
+        """How far (t - shift) t_ij is from t_i t_j."""
+        found = {}
+        for pair, h in self.mixed.items():
+            left, right = (self.t - shift) * h, self.products[pair]
+            found[pair] = _rms(left - right) / (_rms(left) + _rms(right) + 1e-300)
+        return found
+
+    def shifts(self, limit: float) -> list[float]:
+        """0, and the constants c for which some pair has (t - c) t_ij = t_i t_j."""
+        spread = float(np.std(self.t)) or 1.0
+        found = [0.0]
+        for pair, h in self.mixed.items():
+            size = float(h @ h)
+            if size == 0:
+                continue
+            c = float(h @ (self.t * h - self.products[pair])) / size
+            is_new = all(abs(other - c) > NEAR_SHIFT * spread for other in found)
+            if is_new and self.not_a_product(c)[pair] < limit:
+                found.append(c)
+        return found[:MAX_SHIFTS]
+
+
+def _transformed(slopes: Slopes, outer: Outer) -> _Target | None:
     f = slopes.values
-    found: list[Split] = []
-
-    def propose(outer: Outer | None, shift: float, misfits: dict[tuple[int, int], float]) -> None:
-        blocks = _components(m, [pair for pair, misfit in misfits.items() if misfit > limit])
-        if len(blocks) > 1:
-            across = [
-                v for (i, j), v in misfits.items() if not any({i, j} <= set(b) for b in blocks)
-            ]
-            found.append(Split(outer, blocks, shift, max(across)))
-
-    scale = float(np.std(f)) or 1.0
-    size = {(i, j): np.sqrt(np.mean(products[i, j] ** 2)) for i, j in pairs}
-    for outer in outers_for(f, functions):
-        with np.errstate(all="ignore"):
-            first, second = outer.slope(f), outer.bend(f)
-        if not (np.isfinite(first).all() and np.isfinite(second).all()):
-            continue
-        misfits = {}
-        for i, j in pairs:
-            left, right = first * mixed[i, j], second * products[i, j]
-            # Against what mixed slopes of this law could be: its first slopes over its spread.
-            least = np.sqrt(np.mean((first * products[i, j] / scale) ** 2))
-            size_of = np.sqrt(np.mean(left**2)) + np.sqrt(np.mean(right**2)) + least
-            misfits[i, j] = float(np.sqrt(np.mean((left + right) ** 2)) / (size_of + 1e-300))
-        propose(outer, 0.0, misfits)
-    for shift in [0.0, *_shifts(f, mixed, products, limit)]:
-        misfits = {}
-        for pair in pairs:
-            left = (f - shift) * mixed[pair]
-            size_of = np.sqrt(np.mean(left**2)) + size[pair]
-            misfits[pair] = float(np.sqrt(np.mean((left - products[pair]) ** 2)) / size_of)
-        propose(None, shift, misfits)
-    # Many parts first; a plain sum before a product, a product before a transformed sum.
-    return sorted(found, key=lambda s: (-len(s.blocks), _rank(s), s.misfit))
+    with np.errstate(all="ignore"):
+        t, first, second = outer.forward(f), outer.slope(f), outer.bend(f)
+    if not (np.isfinite(t).all() and np.isfinite(first).all() and np.isfinite(second).all()):
+        return None
+    products, mixed = {}, {}
+    for i, j in combinations(range(slopes.X.shape[1]), 2):
+        product = slopes.first[:, i] * slopes.first[:, j]
+        products[i, j] = first**2 * product
+        mixed[i, j] = first * slopes.mixed(i, j) + second * product
+    return _Target(t, products, mixed)
 
 
-def _rank(split: Split) -> int:
-    if split.outer is None:
-        return 1 if split.shift == 0 else 3
-    return 0 if split.outer.name == "y" else 2
-
-
-def _shifts(
-    f: np.ndarray,
-    mixed: dict[tuple[int, int], np.ndarray],
-    products: dict[tuple[int, int], np.ndarray],
-    limit: float,
-) -> list[float]:
-    """Constants c for which (f - c) f_ij = f_i f_j holds for some pair."""
-    shifts: list[float] = []
-    spread = float(np.std(f)) or 1.0
-    for pair in mixed:
-        h = mixed[pair]
-        size = float(h @ h)
-        if size == 0:
-            continue
-        c = float(h @ (f * h - products[pair])) / size
-        left = (f - c) * h
-        misfit = np.sqrt(np.mean((left - products[pair]) ** 2)) / (
-            np.sqrt(np.mean(left**2)) + np.sqrt(np.mean(products[pair] ** 2)) + 1e-300
-        )
-        near = [other for other in shifts if abs(other - c) < 0.02 * spread]
-        if misfit < limit and not near and abs(c) > 1e-3 * spread:
-            shifts.append(c)
-    return shifts[:4]
+def _rms(values: np.ndarray) -> float:
+    return float(np.sqrt(np.mean(values**2)))
 
 
 def _components(m: int, edges: Sequence[tuple[int, int]]) -> tuple[tuple[int, ...], ...]:
