@@ -4,8 +4,8 @@ import os
 import pickle
 import subprocess
 import sys
-import warnings
-from dataclasses import fields, replace
+import time
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -18,8 +18,10 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from kansym import KAN, KANClassifier, KANRegressor, register_function
+from kansym import KANClassifier, KANRegressor, register_function
+from kansym.discovery.dimensions import Dimension, has_consistent_units
 from kansym.discovery.records import Discovery, Finding, Options, Table, Verdict
+from kansym.discovery.units import parse_unit
 from kansym.errors import ExtrapolationWarning
 from kansym.estimator import searches
 from kansym.estimator.classifier import _Judged, _simplest
@@ -29,8 +31,10 @@ from kansym.estimator.likelihood import PRIOR_ROWS, Labels, maximise, probabilit
 from kansym.estimator.log_odds import LabelProblem, log_odds
 from kansym.estimator.progress import ProgressLine
 from kansym.functions import own_functions
+from kansym.symbolic.constants import NamedConstant
 
 QUICK = {"max_time": 1.0, "max_candidates": 30}
+STEADY = {"max_time": None, "max_candidates": 60}  # the same on every machine
 
 
 def found(*exprs, chosen=-1, verdict=Verdict.CONSISTENT, **facts):
@@ -89,7 +93,8 @@ def test_scikit_learn_s_own_checks_all_pass(cls):
         "import warnings; warnings.simplefilter('ignore')\n"
         "from sklearn.utils.estimator_checks import check_estimator\n"
         f"from kansym import {cls.__name__} as cls\n"
-        "results = check_estimator(cls(max_time=0.5, max_candidates=30), on_fail=None)\n"
+        "quick = {'max_time': 0.5, 'max_candidates': 10, 'functions': ['x', 'x^2', 'sin']}\n"
+        "results = check_estimator(cls(**quick), on_fail=None)\n"
         "failed = [r for r in results if r['status'] != 'passed']\n"
         "assert len(results) > 50\n"
         "assert not failed, [(r['check_name'], r['exception']) for r in failed]"
@@ -176,7 +181,9 @@ def test_the_search_is_asked_what_the_user_said(table, asked):
         noise=0.1,
         required=["a"],
         forbidden=["c d"],
-        units={"a": "m", "b": "m", "c d": "s", "force": "N"},
+        monotone={"a": "increasing"},
+        parity={"c d": "even"},
+        units={"a": "m", "b": "m", "c d": "s", "force": "m"},
         max_candidates=11,
     )
     est.fit(X, y)
@@ -191,7 +198,10 @@ def test_the_search_is_asked_what_the_user_said(table, asked):
         noise=0.1,
         required=("a",),
         forbidden=("v3",),
-        units=["m", "m", "s", "N"],
+        monotone={"a": "increasing"},
+        parity={"v3": "even"},
+        units=[*map(parse_unit, ["m", "m", "s", "m"])],
+        target_name="force",
         max_candidates=11,
     )
     assert options == expected
@@ -211,24 +221,25 @@ def test_the_seed_comes_from_random_state_and_the_global_one_is_left_alone(table
 def test_several_outputs_share_the_time_and_keep_their_names(table, asked):
     X, y = table
     Y = pd.DataFrame({"up": y, "down": -y})
-    est = KANRegressor(max_time=10, noise=[0.1, 0.2], units=list("ABCDE"))
+    est = KANRegressor(max_time=10, noise=[0.1, 0.2], units=["m", "m", "1", "m", "km"])
     est.fit(X, Y)
     (_, first), (_, second) = asked
     assert first.max_time == pytest.approx(5, abs=0.5)
     assert (first.noise, second.noise) == (0.1, 0.2)
-    assert (first.units, second.units) == (list("ABCD"), list("ABCE"))
+    assert (first.target_name, second.target_name) == ("up", "down")
+    assert first.units == second.units == [*map(parse_unit, ["m", "m", "1", "m"])]
     assert est.formula_.target_names == ("up", "down")
     assert est.predict(X).shape == (40, 2)
-    assert [len(frame) for frame in est.equations_] == [1, 1]
-    assert list(est.equations_table()["target"]) == ["up", "down"]
+    assert [frame["chosen"].sum() for frame in est.equations_] == [1, 1]
+    assert list(est.equations_table()["target"].unique()) == ["up", "down"]
     assert len(est.sympy()) == len(est.verdict_) == len(est.noise_) == 2
 
 
 def test_outputs_side_by_side_are_what_they_are_one_by_one(table):
     X, y = table
     Y = np.column_stack([y, 2 * y, y**2])
-    alone = KANRegressor(**QUICK).fit(X, Y)
-    together = KANRegressor(n_jobs=2, **QUICK).fit(X, Y)
+    alone = KANRegressor(**STEADY).fit(X, Y)
+    together = KANRegressor(n_jobs=2, **STEADY).fit(X, Y)
     assert together.sympy() == alone.sympy()
 
 
@@ -269,14 +280,6 @@ def test_the_checkpoint_of_each_output_has_a_file_of_its_own(tmp_path):
     assert searches.checkpoint_of(None, 0, 1) is None
 
 
-def test_what_the_search_does_not_know_is_not_dropped_in_silence(table, tmp_path):
-    X, y = table
-    if "checkpoint" in {field.name for field in fields(Options)}:
-        pytest.skip("the search keeps checkpoints")
-    with pytest.warns(UserWarning, match="no use of checkpoint"):
-        KANRegressor(checkpoint=tmp_path / "state", **QUICK).fit(X, y)
-
-
 # -- forms ----------------------------------------------------------------------------------------
 
 
@@ -285,20 +288,18 @@ def test_a_form_is_a_column_of_the_search_and_put_back_into_its_formula(table, a
 
     def answer(rows):
         *_, u, w = rows.variables
-        return found(u, 2 * u + w, importance=np.array([0.1, 0.0, 0.0, 0.6, 0.3]))
+        return found(u, 2 * u + w)
 
     asked.answers = [answer]
     est = KANRegressor(features=["a - b", "k*sqrt(v3)"], constants={"k": 2.0}, **QUICK)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # constants may be unknown to the search
-        est.fit(X, y)
+    est.fit(X, y)
     ((rows, _),) = asked
     assert np.allclose(rows.X[:, 3], rows.X[:, 0] - rows.X[:, 1])
     assert np.allclose(rows.X[:, 4], 2 * np.sqrt(rows.X[:, 2]))
     a, b, v3 = est.formula_.variables
-    assert sympy.simplify(est.sympy() - 2 * (a - b) - 2 * sympy.sqrt(v3)) == 0
+    assert est.sympy() == 2 * (a - b) + NamedConstant("k", 2.0) * sympy.sqrt(v3)
     assert est.predict(X) == pytest.approx(2 * (X["a"] - X["b"]) + 2 * np.sqrt(X["c d"]))
-    assert est.feature_importances_ == pytest.approx([0.4, 0.3, 0.3])
+    assert (est.feature_importances_ > 0).all()
     assert list(est.equations_["complexity"]) == [
         searches.count_nodes(est.sympy(0)),
         searches.count_nodes(est.sympy(1)),
@@ -339,10 +340,11 @@ def test_a_form_is_read_and_never_run(text, message):
 def test_forms_read_as_they_are_written():
     x1, x2 = variables = sympy.symbols("x1 x2", real=True)
     texts = ["x1 - x2", "-x1**2/3 + g", "asin(x1)*pi", "arctan(x2 / 2.5)", "x1**-0.5"]
-    forms = read_forms(texts, variables, ["x1", "x2"], {"g": 9.81})
+    g = NamedConstant("g", 9.81)
+    forms = read_forms(texts, variables, ["x1", "x2"], {"g": g})
     expected = [
         x1 - x2,
-        sympy.Float(9.81, 17) - x1**2 / 3,
+        g - x1**2 / 3,
         sympy.pi * sympy.asin(x1),
         sympy.atan(x2 / sympy.Float(2.5, 17)),
         x1 ** sympy.Float(-0.5, 17),
@@ -364,9 +366,6 @@ def test_every_row_of_equations_can_be_used(table, asked):
     asked.answers = [lambda rows: found("b", "2.123456*a - b", rivals=found("b**2").findings)]
     est = KANRegressor(**QUICK).fit(X, y)
     a, b = sympy.symbols("a b")
-    est._found = tuple(  # with the table's own symbols
-        searches.substituted(f, searches.Forms(), est._variables) for f in est._found
-    )
     assert list(est.equations_) == ["complexity", "loss", "R2", "score", "formula", "chosen"]
     assert list(est.equations_["formula"]) == ["b", "2.123*a - b"]
     assert list(est.equations_["chosen"]) == [False, True]
@@ -386,12 +385,11 @@ def test_every_row_of_equations_can_be_used(table, asked):
 
 def test_verdict_reason_and_noise_are_the_search_s(table, asked):
     X, y = table
-    asked.answers = [lambda _: found("a", verdict=Verdict.EXACT, noise=0.3, splines_rmse=0.2)]
+    asked.answers = [lambda _: found("a", verdict=Verdict.EXACT, noise=0.3)]
     est = KANRegressor(**QUICK).fit(X, y)
     assert est.verdict_ == "EXACT"
     assert est.exact_
-    assert (est.reason_, est.noise_, est.spline_rmse_) == ("as told", 0.3, 0.2)
-    assert est.feature_importances_.tolist() == [0, 0, 0]
+    assert (est.reason_, est.noise_) == ("as told", 0.3)
 
 
 def test_a_prediction_that_is_not_real_is_announced(asked):
@@ -410,12 +408,21 @@ def test_predictions_have_the_shape_of_y(table):
     assert KANRegressor(**QUICK).fit(X, list(y)).predict(X).shape == (40,)
 
 
-@pytest.mark.skipif(not hasattr(KAN, "from_formula"), reason="networks of formulas are to come")
 def test_the_network_carries_the_formulas(table):
     X, y = table
     est = KANRegressor(**QUICK).fit(X, np.column_stack([y, y**2]))
-    assert np.allclose(est.network_.predict(X), est.predict(X))
+    assert np.allclose(est.network_.predict(X), est.predict(X), rtol=1e-9)
     assert est.network_ is est.network_
+    assert est.network_.feature_names == ("a", "b", "c d")
+
+
+def test_an_edge_of_the_network_can_have_its_spline_back(table):
+    X, y = table
+    network = KANRegressor(**QUICK).fit(X, y).network_
+    before = np.asarray(network.predict(X))
+    network.unfix_symbolic(0, 0, 0)
+    network.fit((X, y), progress=False)
+    assert np.allclose(network.predict(X), before, atol=1e-3)
 
 
 # -- input ----------------------------------------------------------------------------------------
@@ -516,10 +523,20 @@ def test_other_columns_than_those_of_fit_are_refused(table):
         ({"required": ["x1"], "forbidden": ["x1"]}, "must not share a column"),
         ({"features": "x1 - x2"}, "features must be a list"),
         ({"constants": {"g": "ten"}}, r"constants\['g'\] must be a finite number"),
+        ({"constants": {"g": 0.0}}, r"constants\['g'\] must be a finite number other than 0"),
+        ({"constants": {"x1": 2.0}}, "must not be called as a column or function, got 'x1'"),
+        ({"constants": {"sin": 2.0}}, "must not be called as a column or function"),
+        ({"constants": {"a b": 2.0}}, "the name of a constant must be a plain word"),
+        ({"monotone": ["x1"]}, "monotone must be a mapping {column: 'increasing' or 'decreasing'}"),
+        ({"monotone": {"x1": "up"}}, r"unknown monotone\['x1'\] 'up'"),
+        ({"parity": {"x9": "even"}}, "parity has the unknown column 'x9'"),
+        ({"features": ["x1*x2"], "forbidden": ["x1"]}, "must not use the forbidden column 'x1'"),
+        ({"units": ["m", "s", "m"], "features": ["x1 + x2"]}, "must have consistent units"),
         ({"constants": ["g"]}, "constants must be a mapping"),
         ({"units": {"x1": "m"}}, "units must name every column and target, 'x2' is missing"),
         ({"units": {"z": "m"}}, "units has the unknown name 'z'"),
         ({"units": ["m"]}, "a list of 3 units in the order of, x1, x2, y"),
+        ({"units": ["m", "pounds per acre per", "m"]}, "unit of 'x2' must be one that pint reads"),
         ({"checkpoint": "/no/such/folder/file"}, "checkpoint must be a file in a folder"),
         ({"checkpoint": 3}, "checkpoint must be a path or None"),
     ],
@@ -758,3 +775,184 @@ def test_a_table_of_the_search_holds_real_symbols(table, asked):
     ((rows, _),) = asked
     assert isinstance(rows, Table)
     assert all(v.is_real for v in rows.variables)
+
+
+# -- laws, found by the search itself -------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def rows():
+    """120 rows of three positive columns."""
+    return np.random.default_rng(0).uniform(0.5, 3, (120, 3))
+
+
+def test_exact_laws_are_found_with_their_constants(rows):
+    x1, x2, x3 = rows.T
+    est = KANRegressor(**STEADY).fit(rows, np.column_stack([x1 * x2 / (x3 + 1), x1 - 2 * x3]))
+    a, b, c = est.formula_.variables
+    assert est.sympy() == [a * b / (c + 1), a - 2 * c]
+    assert est.exact_ == [True, True]
+    assert est.verdict_ == [Verdict.EXACT] * 2
+    assert est.rivals_[0].empty
+    assert np.allclose(est.network_.predict(rows), est.predict(rows), rtol=1e-9, atol=1e-9)
+    assert est.feature_importances_.sum() > 0.9
+    assert (np.array(est.spline_rmse_) < 0.05).all()
+
+
+def test_a_sum_of_a_wave_and_a_square_is_found(rows):
+    est = KANRegressor(**STEADY).fit(rows[:, :2], 2 * np.sin(3 * rows[:, 0]) + rows[:, 1] ** 2)
+    a, b = est.formula_.variables
+    assert est.sympy() == 2 * sympy.sin(3 * a) + b**2
+    assert est.exact_
+
+
+def test_noise_has_no_formula():
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(100, 2)), rng.normal(size=100)
+    est = KANRegressor(max_time=None, max_candidates=30).fit(X, y)
+    assert est.verdict_ == Verdict.NONE
+    assert est.sympy().is_number
+    assert not est.exact_
+    assert est.feature_importances_.tolist() == [0, 0]
+
+
+def test_the_same_seed_gives_the_same(rows):
+    y = rows[:, 0] * np.exp(-rows[:, 1]) + 0.01 * np.random.default_rng(1).normal(size=120)
+    one, other = (KANRegressor(max_time=None, max_candidates=25).fit(rows, y) for _ in range(2))
+    assert one.equations_.equals(other.equations_)
+    assert one._found[0].n_candidates == other._found[0].n_candidates <= 25
+
+
+@pytest.mark.xfail(reason="a step of the search that began in time is finished", strict=False)
+@pytest.mark.parametrize("seconds", [1.0, 2.0])
+def test_time_is_kept(rows, seconds):
+    rng = np.random.default_rng(2)
+    y = np.sin(rows[:, 0] * rows[:, 1]) * rows[:, 2] + np.cos(5 * rows[:, 2]) + rng.normal(size=120)
+    est = KANRegressor(max_time=seconds)
+    started = time.perf_counter()
+    est.fit(rows, y)
+    assert time.perf_counter() - started < 1.1 * seconds + 0.3
+
+
+def test_a_known_constant_is_shown_by_its_name():
+    t = np.linspace(0.3, 3, 40)
+    noise = 0.01 * np.random.default_rng(0).normal(size=40)
+    for error in (0, noise):
+        est = KANRegressor(constants={"g": 9.81}, **STEADY)
+        est.fit(t[:, None], 9.81 * t**2 / 2 + error)
+        (x,) = est.formula_.variables
+        g = NamedConstant("g", 9.81)
+        assert est.sympy() == g * x**2 / 2
+        assert str(est.formula_) == "y = g*x1**2/2"
+        assert est.latex() == r"y = \frac{g x_{1}^{2}}{2}"
+        assert est.predict([[2.0]]) == pytest.approx([19.62])
+        assert est.network_.predict([[2.0]]).item() == pytest.approx(19.62)
+        assert pickle.loads(pickle.dumps(est)).sympy() == est.sympy()
+    est = KANRegressor(constants={"g": 9.81}, **STEADY).fit(t[:, None], 9.6 * t**2 / 2)
+    assert not est.sympy().has(g)
+
+
+def test_a_constant_with_a_unit_takes_part_in_dimensional_analysis():
+    length = np.linspace(0.3, 3, 40)
+    est = KANRegressor(
+        constants={"g": 9.81}, units={"x1": "m", "y": "s", "g": "m/s^2"}, **STEADY
+    ).fit(length[:, None], 2 * np.pi * np.sqrt(length / 9.81))
+    (x,) = est.formula_.variables
+    g = NamedConstant("g", 9.81)
+    assert est.sympy() == 2 * sympy.pi * sympy.sqrt(x) / sympy.sqrt(g)
+    assert est.exact_
+
+
+def test_a_formula_that_breaks_units_is_never_offered(rows):
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame(rows, columns=["m", "v", "w"])
+    y = frame["m"] * (frame["v"] - frame["w"]) ** 2 / 2 + 0.01 * rng.normal(size=120)
+    est = KANRegressor(
+        units={"m": "kg", "v": "m/s", "w": "m/s", "y": "J"}, max_time=None, max_candidates=30
+    ).fit(frame, y)
+    speed, mass = Dimension.of({"length": 1, "time": -1}), Dimension.of({"mass": 1})
+    dims = dict(zip(est.formula_.variables, (mass, speed, speed), strict=True))
+    offered = [f.expr for f in (*est._found[0].findings, *est._found[0].rivals)]
+    assert len(offered) > 1
+    for expr in offered:
+        assert expr.is_number or has_consistent_units(expr, dims, mass * speed**2)
+
+
+def test_units_of_forms_follow_from_their_columns(rows):
+    frame = pd.DataFrame(rows, columns=["m", "v", "w"])
+    est = KANRegressor(
+        units=["kg", "m/s", "m/s", "J"], features=["v - w"], required=["w"], **STEADY
+    ).fit(frame, frame["m"] * (frame["v"] - frame["w"]) ** 2 / 2)
+    m, v, w = est.formula_.variables
+    assert est.sympy() == m * (v - w) ** 2 / 2
+    assert est.exact_
+
+
+RULES = {
+    "required": (["c"], lambda expr, c, at: c in expr.free_symbols),
+    "forbidden": (["a"], lambda expr, c, at: "a" not in {str(s) for s in expr.free_symbols}),
+    "monotone": ({"c": "increasing"}, lambda expr, c, at: (at(sympy.diff(expr, c)) >= -1e-9).all()),
+    "parity": (
+        {"c": "even"},
+        lambda expr, c, at: np.allclose(at(expr), at(expr.subs(c, -c)), atol=1e-6),
+    ),
+}
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_every_formula_offered_keeps_the_rule(rule):
+    rng = np.random.default_rng(0)
+    X = pd.DataFrame(rng.uniform(-2, 2, (80, 2)), columns=["a", "c"])
+    y = X["a"] + X["c"] ** 2 + 0.1 * X["c"] + 0.1 * rng.normal(size=80)
+    value, holds = RULES[rule]
+    est = KANRegressor(max_time=None, max_candidates=30, **{rule: value}).fit(X, y)
+    symbols = est.formula_.variables
+
+    def at(expr):
+        return np.broadcast_to(sympy.lambdify(symbols, expr)(*X.to_numpy().T), len(X))
+
+    for finding in (*est._found[0].findings, *est._found[0].rivals):
+        assert finding.expr.is_number or holds(finding.expr, symbols[1], at)
+
+
+def test_a_checkpoint_is_taken_up_and_another_search_s_refused(rows, tmp_path):
+    y = rows[:, 0] * rows[:, 1] / (rows[:, 2] + 1)
+    path = tmp_path / "state.json"
+    whole = KANRegressor(checkpoint=path, **STEADY).fit(rows, y)
+    again = KANRegressor(checkpoint=path, max_time=None, max_candidates=70).fit(rows, y)
+    assert again.sympy() == whole.sympy()
+    with pytest.raises(ValueError, match="belongs to another search"):
+        KANRegressor(checkpoint=path, **STEADY).fit(rows, 2 * y)
+    with pytest.raises(ValueError, match="belongs to another search"):
+        KANRegressor(checkpoint=path, required=["x1"], **STEADY).fit(rows, y)
+    both = np.column_stack([y, rows[:, 0]])
+    KANRegressor(checkpoint=tmp_path / "two.json", **STEADY).fit(rows, both)
+    assert (tmp_path / "two.1.json").exists()
+    assert (tmp_path / "two.2.json").exists()
+
+
+@pytest.mark.xfail(reason="what is found after the last report is not stored", strict=False)
+def test_a_checkpoint_holds_the_answer_of_a_search_that_ended(rows, tmp_path):
+    y = rows[:, 0] * rows[:, 1] / (rows[:, 2] + 1)
+    whole = KANRegressor(checkpoint=tmp_path / "state", **STEADY).fit(rows, y)
+    again = KANRegressor(checkpoint=tmp_path / "state", **STEADY).fit(rows, y)
+    assert again.sympy() == whole.sympy()
+    assert again._found[0].n_candidates < whole._found[0].n_candidates
+
+
+def test_an_interrupt_leaves_the_best_so_far(rows, monkeypatch):
+    y = np.sin(3 * rows[:, 0]) * rows[:, 1] + np.exp(rows[:, 2]) + 1 / (rows[:, 0] + 3)
+
+    def interrupted(table, options, report=None):
+        def stop(line, best):
+            if best is not None and best.expr.free_symbols:
+                raise KeyboardInterrupt
+
+        return real(table, options, stop)
+
+    real = searches.discover
+    monkeypatch.setattr(searches, "discover", interrupted)
+    est = KANRegressor(**STEADY).fit(rows, y)
+    assert est._found[0].stopped == "interrupted"
+    assert np.isfinite(est.predict(rows)).all()
+    assert est.score(rows, y) > 0.3

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import hashlib
 import json
+import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,6 +25,7 @@ from kansym.symbolic.formula import Expr
 VERSION = 1
 MAX_BYTES = 10_000_000
 MAX_DEPTH = 60  # of a formula's tree
+LARGEST_POWER, MAX_BITS = 1000, 10_000  # of a power, and of what a power of numbers comes to
 
 _FUNCTIONS = {
     name: getattr(sympy, name)
@@ -32,6 +34,7 @@ _FUNCTIONS = {
         "sqrt", "Abs", "sign", "erf", "besselj",
     )
 }  # fmt: skip
+_N_ARGUMENTS = {"besselj": 2}  # one for all others
 _NUMBERS = {"pi": sympy.pi, "E": sympy.E}
 _OPERATORS: dict[type, Any] = {
     ast.Add: lambda a, b: a + b, ast.Sub: lambda a, b: a - b, ast.Mult: lambda a, b: a * b,
@@ -48,6 +51,7 @@ def fingerprint(table: Table, options: Options) -> str:
         [str(v) for v in table.variables], options.seed, options.functions, options.noise,
         options.required, options.forbidden, sorted(options.monotone.items()),
         sorted(options.parity.items()), str(options.units),
+        sorted((str(s), str(e)) for s, e in options.forms.items()),
     ]  # fmt: skip
     digest.update(json.dumps(settings).encode())
     return digest.hexdigest()
@@ -109,13 +113,13 @@ def _built(node: ast.AST, names: dict[str, Symbol], depth: int) -> Expr:
         raise ValueError("not a formula: nested too deeply")
     if isinstance(node, ast.BinOp) and type(node.op) in _OPERATORS:
         left, right = (_built(part, names, depth + 1) for part in (node.left, node.right))
-        if isinstance(node.op, ast.Pow) and right.is_Number and abs(right) > 1000:
-            raise ValueError("not a formula: a power beyond 1000")
+        if isinstance(node.op, ast.Pow) and not _is_small_power(left, right):
+            raise ValueError("not a formula: a power too large")
         return _OPERATORS[type(node.op)](left, right)
     if isinstance(node, ast.UnaryOp) and isinstance(node.op, (ast.USub, ast.UAdd)):
         value = _built(node.operand, names, depth + 1)
         return -value if isinstance(node.op, ast.USub) else value
-    if isinstance(node, ast.Constant) and isinstance(node.value, (int, float)):
+    if isinstance(node, ast.Constant) and _is_number(node.value):
         return decimal(node.value) if isinstance(node.value, float) else sympy.Integer(node.value)
     if isinstance(node, ast.Name) and node.id in names:
         return names[node.id]
@@ -123,6 +127,20 @@ def _built(node: ast.AST, names: dict[str, Symbol], depth: int) -> Expr:
         return _NUMBERS[node.id]
     if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and not node.keywords:
         function = _FUNCTIONS.get(node.func.id)
-        if function is not None and 1 <= len(node.args) <= 2:
+        if function is not None and len(node.args) == _N_ARGUMENTS.get(node.func.id, 1):
             return function(*(_built(arg, names, depth + 1) for arg in node.args))
     raise ValueError(f"not a formula: {ast.dump(node)[:60]}")
+
+
+def _is_number(value: Any) -> bool:
+    return type(value) is int or (type(value) is float and math.isfinite(value))
+
+
+def _is_small_power(base: Expr, power: Expr) -> bool:
+    """Whether SymPy, which works powers of numbers out, is done with it at once."""
+    if not power.is_number:
+        return True
+    if not (power.is_real and abs(power) <= LARGEST_POWER):
+        return False
+    digits = max((abs(int(n)) for q in base.atoms(sympy.Rational) for n in (q.p, q.q)), default=1)
+    return not base.is_number or digits.bit_length() * abs(float(power)) <= MAX_BITS

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import sympy
@@ -11,20 +13,16 @@ from sympy import Symbol
 from kansym.discovery.contest import evaluate
 from kansym.discovery.records import Options, Table
 from kansym.errors import check_choice
-from kansym.functions import get_library
+from kansym.functions import SymbolicFunction, get_library
 from kansym.symbolic.formula import Expr
 
 MONOTONE = ("increasing", "decreasing")
 PARITY = ("even", "odd")
+MOST_FACTORS = 5  # of a whole power: higher ones are powers of powers, whatever the library has
 SLACK = 1e-9  # of a slope or a difference, relative: rounding breaks no rule
 
-_FUNCTION_NAMES = {
-    sympy.exp: ("exp", "gaussian", "sigmoid"), sympy.log: ("log",), sympy.sin: ("sin", "cos"),
-    sympy.cos: ("sin", "cos"), sympy.tan: ("tan",), sympy.tanh: ("tanh", "sigmoid"),
-    sympy.sinh: ("sinh",), sympy.cosh: ("cosh",), sympy.asin: ("arcsin", "arccos"),
-    sympy.acos: ("arcsin", "arccos"), sympy.atan: ("arctan",), sympy.atanh: ("arctanh",),
-    sympy.Abs: ("abs",), sympy.sign: ("sign",), sympy.erf: ("erf",),
-}  # fmt: skip
+# Written with one, meant with the other.
+_SAME = {sympy.sin: sympy.cos, sympy.cos: sympy.sin, sympy.asin: sympy.acos, sympy.acos: sympy.asin}
 
 Rule = Callable[[Expr], bool]
 
@@ -34,26 +32,30 @@ def rules(table: Table, options: Options) -> list[Rule]:
     unknown kinds."""
     symbols = {str(v): v for v in table.variables}
     found: list[Rule] = []
-    required = [_column(symbols, name, "required") for name in options.required]
-    forbidden = [_column(symbols, name, "forbidden") for name in options.forbidden]
-    both = set(required) & set(forbidden)
-    if both:
-        raise ValueError(f"{sorted(map(str, both))} cannot be both required and forbidden")
-    if required:
-        found.append(lambda expr: set(required) <= expr.free_symbols)
-    if forbidden:
-        found.append(lambda expr: not set(forbidden) & expr.free_symbols)
     if options.functions is not None:
-        allowed = frozenset(f.name for f in get_library(options.functions))
-        found.append(lambda expr: uses_only(expr, allowed))
+        grammar = Grammar.of(get_library(options.functions))
+        found.append(grammar.covers)
+    required = {_column(symbols, name, "required") for name in options.required}
+    forbidden = {_column(symbols, name, "forbidden") for name in options.forbidden}
+    if required & forbidden:
+        both = sorted(map(str, required & forbidden))
+        raise ValueError(f"{both} cannot be both required and forbidden")
+    inside: list[Rule] = []
+    if required:
+        inside += [_moves(table, column) for column in required]
+    if forbidden:
+        inside.append(lambda expr: not forbidden & expr.free_symbols)
     for name, kind in options.monotone.items():
         check_choice(f"monotone[{name!r}]", kind, MONOTONE)
         column = _column(symbols, name, "monotone")
-        found.append(_monotone(table, column, 1.0 if kind == "increasing" else -1.0))
+        inside.append(_monotone(table, column, 1.0 if kind == "increasing" else -1.0))
     for name, kind in options.parity.items():
         check_choice(f"parity[{name!r}]", kind, PARITY)
         column = _column(symbols, name, "parity")
-        found.append(_parity(table, column, 1.0 if kind == "even" else -1.0))
+        inside.append(_parity(table, column, 1.0 if kind == "even" else -1.0))
+    if inside:
+        forms = dict(options.forms)
+        found.append(lambda expr: passes(expr.xreplace(forms), inside))
     return found
 
 
@@ -63,44 +65,70 @@ def _column(symbols: Mapping[str, Symbol], name: str, argument: str) -> Symbol:
     return symbols[name]
 
 
-def uses_only(expr: Expr, allowed: frozenset[str]) -> bool:
-    """Whether sums, products and the allowed functions are all that the formula is made of.
+@dataclass(frozen=True)
+class Grammar:
+    """What formulas of some functions are made of, beside sums, products and whole numbers.
 
-    A power stands for the function of that name; any power is allowed beside exp and log, of which
-    it is made.
+    classes: of SymPy's functions. powers: that stand in the functions' own forms.
     """
-    for node in sympy.preorder_traversal(expr):
-        if isinstance(node, sympy.Pow) and node.base.free_symbols:
-            if not _allows_power(node.exp, allowed):
+
+    classes: frozenset[Any]
+    powers: frozenset[Expr]
+
+    @staticmethod
+    def of(functions: Sequence[SymbolicFunction]) -> Grammar:
+        """The grammar in which all the functions can be written; sin brings cos with it."""
+        u = sympy.Symbol("u", real=True)
+        nodes = [node for f in functions for node in sympy.preorder_traversal(f.sympy(u))]
+        classes = {node.func for node in nodes if isinstance(node, sympy.Function)}
+        classes |= {_SAME[c] for c in classes if c in _SAME}
+        powers = {node.exp for node in nodes if isinstance(node, sympy.Pow)}
+        return Grammar(frozenset(classes), frozenset({sympy.Integer(1), *powers}))
+
+    def covers(self, expr: Expr) -> bool:
+        """Whether the formula can be written in it."""
+        for node in sympy.preorder_traversal(expr):
+            if isinstance(node, sympy.Pow) and node.free_symbols:
+                if not self._has_power(node.exp):
+                    return False
+            elif isinstance(node, sympy.Function) and node.func not in self.classes:
                 return False
-        elif isinstance(node, sympy.Function):
-            names = _FUNCTION_NAMES.get(node.func, (str(node.func),))
-            if not allowed & set(names):
-                return False
-    return True
+        return True
+
+    def _has_power(self, power: Expr) -> bool:
+        if {sympy.exp, sympy.log} <= self.classes:
+            return True  # u^p is exp(p log u)
+        if not power.is_number:
+            return False
+        known = [float(p) for p in self.powers if p.is_number]
+        value = float(power)
+        if any(abs(p * q - value) < 1e-12 for p in known for q in known):
+            return True  # powers of powers: u^-2 is 1/u^2
+        is_high = value.is_integer() and abs(value) > MOST_FACTORS
+        return is_high and any(p >= 2 for p in known) and (value > 0 or -1.0 in known)
 
 
-def _allows_power(power: Expr, allowed: frozenset[str]) -> bool:
-    if {"exp", "log"} <= allowed or not power.is_number:
-        return {"exp", "log"} <= allowed
-    value = abs(float(power))
-    names = {0.5: "sqrt", 1.0: "x", 1.5: "x^1.5"}
-    root = names.get(value) or (f"x^{value:.0f}" if value.is_integer() else None)
-    if root is None or (root != "x" and root not in allowed and not _in_steps(value, allowed)):
-        return False
-    inverse = "1/x" if value == 1 else f"1/{root}"
-    return float(power) > 0 or "1/x" in allowed or inverse in allowed
+def _moves(table: Table, column: Symbol) -> Rule:
+    """x^1e-17 holds x, and yet does not: what counts is whether it moves the formula."""
+    i = table.variables.index(column)
+    middle = table.X.copy()
+    middle[:, i] = np.median(table.X[:, i])
 
+    def rule(expr: Expr) -> bool:
+        if column not in expr.free_symbols:
+            return False
+        here, there = (evaluate(expr, table.variables, X) for X in (table.X, middle))
+        size = np.nanmax(np.abs(here), initial=0.0)
+        return bool(np.nanmax(np.abs(here - there), initial=0.0) > SLACK * size)
 
-def _in_steps(value: float, allowed: frozenset[str]) -> bool:
-    """Whether x^n is a product or power of allowed ones: x^6 is x^3 squared."""
-    powers = [n for n in (2, 3, 4, 5) if f"x^{n}" in allowed]
-    return value.is_integer() and bool(powers) and value > 5
+    return rule
 
 
 def _monotone(table: Table, column: Symbol, direction: float) -> Rule:
     def rule(expr: Expr) -> bool:
-        slope = evaluate(sympy.diff(expr, column), table.variables, table.X) * direction
+        # A jump has a slope only where it jumps, which is between the rows.
+        form = sympy.diff(expr, column).replace(sympy.DiracDelta, lambda *_: sympy.Integer(0))
+        slope = evaluate(form, table.variables, table.X) * direction
         return bool(np.all(slope >= -SLACK * np.nanmax(np.abs(slope), initial=0.0)))
 
     return rule

@@ -60,9 +60,10 @@ class Options:
     max_complexity: nodes of the expression tree. noise: standard deviation of y's error, in units
     of y; estimated when None. required, forbidden: names of columns. monotone: {column:
     "increasing" or "decreasing"} and parity: {column: "even" or "odd"}, rules for the formula on
-    the rows. units: of the columns and of y, as `kansym.discovery.units.parse_units` takes them;
-    target_name: y's name there. checkpoint: file that keeps the formulas found so far; a search
-    that finds one there goes on from it.
+    the rows. forms: {column: expression in the others} of columns that are formulas themselves;
+    the rules look inside. units: of the columns and of y, as `kansym.discovery.units.parse_units`
+    takes them; target_name: y's name there. checkpoint: file that keeps the formulas found so far;
+    a search that finds one there goes on from it.
     """
 
     max_time: float | None = 60.0
@@ -76,6 +77,7 @@ class Options:
     forbidden: tuple[str, ...] = ()
     monotone: Mapping[str, str] = field(default_factory=dict)
     parity: Mapping[str, str] = field(default_factory=dict)
+    forms: Mapping[Symbol, Expr] = field(default_factory=dict)
     units: Any = None
     target_name: str = "y"
     checkpoint: Path | None = None
@@ -106,8 +108,6 @@ class Discovery:
     findings: the Pareto front, simplest first; `chosen` is one of them.
     rivals: other formulas that the data hardly tell from the chosen one.
     noise: standard deviation of y's error, given or estimated.
-    importance: share of y's variance that each column is needed for, [columns].
-    splines_rmse: of the best smooth model, by leave-one-out.
     n_candidates: formulas fitted. seconds: spent. stopped: "done", "time", "candidates",
     "interrupted".
     """
@@ -118,8 +118,6 @@ class Discovery:
     reason: str
     rivals: tuple[Finding, ...] = ()
     noise: float = 0.0
-    importance: np.ndarray = field(default_factory=lambda: np.zeros(0))
-    splines_rmse: float = float("nan")
     n_candidates: int = 0
     seconds: float = 0.0
     stopped: str = "done"

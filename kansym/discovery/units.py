@@ -53,7 +53,8 @@ def parse_units(
 
     units: {name: unit} for every column and the target, or a list in the order of the columns with
     the target last. A unit is text that pint reads ("m/s^2"), a pint unit or quantity, or an
-    expression of sympy.physics.units; "1" or "" for none. Radian and bit count as numbers.
+    expression of sympy.physics.units, or a `Dimension`; "1" or "" for none. Radian and bit count
+    as numbers.
 
     Raises ValueError for a unit that is missing or cannot be read, and for a scale whose zero is
     not zero (degC, dB): products and powers of such values mean nothing.
@@ -95,6 +96,8 @@ def _in_columns(units: Any, names: Sequence[str], target: str) -> list[Any]:
 
 def parse_unit(unit: Any, label: str = "a quantity") -> Dimension:
     """The dimension of one unit, as in `parse_units`; `label` says in messages whose it is."""
+    if isinstance(unit, Dimension):
+        return unit
     if isinstance(unit, str):
         return DIMENSIONLESS if unit.strip() in _WITHOUT_UNIT else _from_text(unit, label)
     if hasattr(unit, "dimensionality"):

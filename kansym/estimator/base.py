@@ -11,7 +11,6 @@ from sklearn.utils.validation import check_is_fitted
 from sympy import Symbol
 
 from kansym.discovery.records import Discovery, Finding, Verdict
-from kansym.errors import NotSymbolicError
 from kansym.symbolic.formula import Expr, Formula, round_floats
 
 if TYPE_CHECKING:
@@ -19,6 +18,7 @@ if TYPE_CHECKING:
 
     from kansym.model import KAN
 
+IMPORTANCE_ROWS = 2000
 COLUMNS = ("complexity", "loss", "R2", "score", "formula", "chosen")
 
 
@@ -112,10 +112,7 @@ class FormulaModel(BaseEstimator):
         check_is_fitted(self)
         network = self._network
         if network is None:
-            build = getattr(KAN, "from_formula", None)
-            if build is None:
-                raise NotSymbolicError("network_ needs KAN.from_formula, which is not there")
-            network = self._network = build(self.formula_, *self._rows)
+            network = self._network = KAN.from_formula(self.formula_, *self._rows)
             network.feature_names, network.target_names = self._names, self._targets
         assert network is not None
         return network
@@ -143,16 +140,27 @@ class FormulaModel(BaseEstimator):
         return self._one_or_all([f.noise for f in self._discoveries()])
 
     @property
-    def spline_rmse_(self) -> float | list[float]:
-        """Root mean squared error of the best smooth model."""
-        return self._one_or_all([f.splines_rmse for f in self._discoveries()])
-
-    @property
     def feature_importances_(self) -> np.ndarray:
-        """Share of the variance that each column is needed for, the mean over outputs: [columns]"""
-        found = self._discoveries()
-        shares = [np.resize(f.importance, len(self._variables)) for f in found if len(f.importance)]
-        return np.mean(shares, 0) if shares else np.zeros(len(self._variables))
+        """Share of a formula's variance that is lost without a column, the mean over outputs:
+        [columns].
+
+        Total effects (Jansen 1999, Comput. Phys. Commun. 117, 35): half the mean square of what
+        changes when a column's rows are shuffled, of at most 2,000 rows of `fit`.
+        """
+        formula, X = self._formula(None), self._rows[0]
+        rng = np.random.default_rng(0)
+        X = X[rng.permutation(len(X))[:IMPORTANCE_ROWS]]
+        here = formula.evaluate(X)
+        variance = np.nanvar(here, 0)
+        shares = np.zeros((X.shape[1], len(formula.exprs)))
+        for column, symbol in enumerate(formula.variables):
+            mixed = X.copy()
+            mixed[:, column] = rng.permutation(mixed[:, column])
+            if any(symbol in expr.free_symbols for expr in formula.exprs):
+                moved = formula.evaluate(mixed) - here
+                moved[~np.isfinite(moved)] = 0.0  # shuffled out of the formula's domain
+                shares[column] = np.mean(moved**2, 0) / 2
+        return np.minimum(shares / np.where(variance > 0, variance, 1.0), 1.0).mean(1)
 
     # -- helpers ----------------------------------------------------------------------------------
 

@@ -15,15 +15,15 @@ from sklearn.base import ClassifierMixin
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_consistent_length, column_or_1d
 
-from kansym.discovery.records import Discovery, Finding, Table, Verdict
+from kansym.discovery.records import Discovery, Finding, Options, Table, Verdict
 from kansym.errors import ExtrapolationWarning
 from kansym.estimator.base import FormulaModel
 from kansym.estimator.inputs import check_given, distinct_rows, read_columns, read_weights
 from kansym.estimator.likelihood import Labels, probabilities, row_losses, with_reference
 from kansym.estimator.log_odds import LabelProblem
 from kansym.estimator.logits import SplineLogits, spline_logits
-from kansym.estimator.searches import count_nodes, search_all, substituted
-from kansym.estimator.settings import Settings, make_options, read_settings
+from kansym.estimator.searches import count_nodes, search_all, substituted, with_columns
+from kansym.estimator.settings import Settings, read_settings
 from kansym.symbolic.formula import Expr
 
 FOLDS = 5
@@ -45,7 +45,7 @@ class KANClassifier(ClassifierMixin, FormulaModel):
     log-loss, R2 its gain over the frequencies of the classes (McFadden's), score the bits of labels
     and formula. The verdict is at most CONSISTENT: labels cannot show that log-odds are exact.
 
-    Parameters as in `KANRegressor`.
+    Parameters as in `KANRegressor`; `constants` are for `features`, since labels fit all others.
     """
 
     def __init__(
@@ -126,19 +126,20 @@ class KANClassifier(ClassifierMixin, FormulaModel):
         started: float,
     ) -> tuple[Discovery, ...]:
         """Formulas of the splines' log-odds."""
-        symbols = (*setting.variables, *setting.forms.symbols)
-        columns = np.column_stack([X, setting.forms.columns(setting.variables, X)])
+        forms = setting.forms.columns(setting.variables, X)
+        columns = dict(zip(setting.forms.symbols, forms.T, strict=True))
         tables, options = [], []
         left = setting.options["max_time"]
         if left is not None:
             left = max(left - (time.perf_counter() - started), 0.1)
         for k in range(labels.n_classes - 1):
             information = labels.weight * splines.information[:, k]
-            tables.append(Table(columns, splines.logits[:, k], symbols, information))
+            table = Table(X, splines.logits[:, k], setting.variables, information)
+            tables.append(with_columns(table, columns))
             noise = math.sqrt(np.average(splines.errors[:, k] ** 2, weights=information))
-            options.append(make_options(**setting.options | {"noise": noise, "max_time": left}))
+            options.append(Options(**setting.options | {"noise": noise, "max_time": left}))
         found = search_all(tables, options, targets, self.n_jobs, setting.shows)
-        return tuple(substituted(f, setting.forms, setting.variables) for f in found)
+        return tuple(substituted(f, setting.forms.by_symbol) for f in found)
 
     def decision_function(self, X: Any, i: int | Sequence[int] | None = None) -> np.ndarray:
         """Two classes: log-odds of the second, [n]. More: log-odds of every class against the
@@ -305,7 +306,6 @@ def _discovery(
         rivals=rivals,
         verdict=verdict,
         reason=reason,
-        splines_rmse=found.splines_rmse,
     )
 
 

@@ -18,6 +18,7 @@ from sympy import Symbol
 
 from kansym.errors import suggestion
 from kansym.functions import function_names, get_function
+from kansym.symbolic.constants import NamedConstant
 from kansym.symbolic.formula import Expr, is_real
 
 MAX_LENGTH = 400  # of a form's text
@@ -69,7 +70,7 @@ def read_forms(
     features: Sequence[str] | None,
     variables: Sequence[Symbol],
     names: Sequence[str],
-    constants: Mapping[str, float],
+    constants: Mapping[str, NamedConstant],
 ) -> Forms:
     """Forms from texts in the names of the columns (or v1, v2, ... for a column whose name is no
     plain identifier), numbers, + - * / **, functions of the library, and named constants.
@@ -81,7 +82,7 @@ def read_forms(
     if isinstance(features, str) or not isinstance(features, Sequence):
         raise ValueError(f"features must be a list of formulas in the columns, got {features!r}")
     known: dict[str, Any] = {"pi": sympy.pi}
-    known |= {name: sympy.Float(value, 17) for name, value in constants.items()}
+    known |= constants
     known |= dict(zip(names, variables, strict=True)) | {str(v): v for v in variables}
     exprs = tuple(_Reader(f, text, known).read() for f, text in enumerate(features))
     taken = set(known)

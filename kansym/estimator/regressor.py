@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 from sklearn.base import RegressorMixin
+from sklearn.utils.validation import check_is_fitted
+from sympy import Symbol
 
 from kansym.arrays import column_names
-from kansym.discovery.records import Table
+from kansym.discovery.records import Discovery, Options, Table
+from kansym.discovery.surrogate import MAX_ROWS, Surface
 from kansym.errors import ExtrapolationWarning
 from kansym.estimator.base import FormulaModel, default_targets
 from kansym.estimator.inputs import (
@@ -22,9 +25,16 @@ from kansym.estimator.inputs import (
     read_targets,
     read_weights,
 )
-from kansym.estimator.searches import checkpoint_of, search_all, substituted
+from kansym.estimator.searches import (
+    checkpoint_of,
+    search_all,
+    substituted,
+    with_columns,
+    with_names,
+)
 from kansym.estimator.settings import (
-    make_options,
+    ColumnUnits,
+    Settings,
     read_checkpoint,
     read_noise,
     read_settings,
@@ -39,7 +49,9 @@ class KANRegressor(RegressorMixin, FormulaModel):
     random_state: int, None (another search every time) or a RandomState.
     n_jobs: processes, as in joblib; several outputs are searched side by side.
     functions: names from `function_names()` that a formula may use; "default": the search's choice.
-    units: {column or target: unit}, or a list, columns first; formulas then have the right one.
+    units: {column, target or constant: unit}, or a list, columns first and then targets; formulas
+    that break them are not offered. A unit is text ("m/s^2", read by pint) or of
+    sympy.physics.units. A constant with a unit takes part in dimensional analysis as a column does.
     max_complexity: nodes of the expression tree, or None.
     noise: standard deviation of y's error, in units of y (several outputs: one each); estimated
     when None.
@@ -48,7 +60,10 @@ class KANRegressor(RegressorMixin, FormulaModel):
     required, forbidden: columns that a formula must and must not use.
     features: known inner forms as text, such as "x1 - x2", or "v1" for a column with another name
     than an identifier; they are columns of the search and put back into its formulas.
-    constants: {name: value} that a formula may hold and `features` may name.
+    constants: {name: value} of known constants, {"g": 9.81}: a fitted number that the data cannot
+    tell from one, or from a simple multiple, is shown by its name; `features` may name them too.
+    monotone: {column: "increasing" or "decreasing"}, parity: {column: "even" or "odd"}: what every
+    formula offered does on the rows.
     max_candidates: formulas to fit; with max_time=None the result does not depend on the machine.
 
     Fitted attributes: `equations_`, `formula_`, `verdict_`, `reason_`, `exact_`, `rivals_`,
@@ -72,6 +87,8 @@ class KANRegressor(RegressorMixin, FormulaModel):
         forbidden: Sequence[str] = (),
         features: Sequence[str] | None = None,
         constants: Mapping[str, float] | None = None,
+        monotone: Mapping[str, str] | None = None,
+        parity: Mapping[str, str] | None = None,
         max_candidates: int | None = None,
     ):
         self.max_time = max_time
@@ -87,6 +104,8 @@ class KANRegressor(RegressorMixin, FormulaModel):
         self.forbidden = forbidden
         self.features = features
         self.constants = constants
+        self.monotone = monotone
+        self.parity = parity
         self.max_candidates = max_candidates
 
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
@@ -107,42 +126,41 @@ class KANRegressor(RegressorMixin, FormulaModel):
         targets = column_names(y)
         labels = targets or default_targets(columns, values.shape[1])
         noise = read_noise(self.noise, values.shape[1])
-        units = read_units(self.units, columns, labels, len(setting.forms.exprs))
+        units = read_units(self.units, columns, labels, setting)
         file = read_checkpoint(self.checkpoint)
-        options = [
-            make_options(
-                **setting.options,
-                noise=noise[o],
-                units=units[o],
-                checkpoint=checkpoint_of(file, o, len(labels)),
-            )
-            for o in range(len(labels))
-        ]
-        tables = self._tables(table, values, weight, setting)
-        for label, t in zip(labels, tables, strict=True):
-            if (t.y == t.y[0]).all():
+        tables, options = [], []
+        for o, label in enumerate(labels):
+            tables.append(_table(table, values[:, [o]], weight, setting, units[o]))
+            if (tables[o].y == tables[o].y[0]).all():
                 warnings.warn(
-                    f"{label} is {t.y[0]:g} in every row that counts; there is nothing to explain",
+                    f"{label} is {tables[o].y[0]:g} in every row that counts; "
+                    "there is nothing to explain",
                     stacklevel=2,
                 )
+            given: dict[str, Any] = {"noise": noise[o], "target_name": label}
+            given["checkpoint"] = checkpoint_of(file, o, len(labels))
+            options.append(Options(**setting.options, **given, **_of_units(units[o])))
         found = search_all(tables, options, labels, self.n_jobs, setting.shows)
-        self._found = tuple(substituted(f, setting.forms, setting.variables) for f in found)
+        self._found = tuple(_in_columns(f, t, setting) for f, t in zip(found, tables, strict=True))
         self._variables, self._names, self._targets = setting.variables, setting.names, targets
         self._rows, self._network = (table, values), None
         self._is_flat = is_flat(y)
         return self
 
-    def _tables(
-        self, X: np.ndarray, y: np.ndarray, weight: np.ndarray | None, setting: Any
-    ) -> list[Table]:
-        """The table of every output, forms included."""
-        tables = []
-        symbols = (*setting.variables, *setting.forms.symbols)
-        for o in range(y.shape[1]):
-            rows, target, counts = distinct_rows(X, y[:, [o]], weight)
-            forms = setting.forms.columns(setting.variables, rows)
-            tables.append(Table(np.column_stack([rows, forms]), target[:, 0], symbols, counts))
-        return tables
+    @property
+    def spline_rmse_(self) -> float | list[float]:
+        """Root mean squared error of a smooth surface when every row is left out in turn: what can
+        be had without a formula. Of at most 500 rows; worked out when asked for."""
+        check_is_fitted(self)
+        X, Y = self._rows
+        assert Y is not None
+        errors = []
+        for y in Y.T:
+            rows, values, _ = distinct_rows(X, y[:, None], None)
+            picked = np.random.default_rng(0).permutation(len(rows))[:MAX_ROWS]
+            surface = Surface(rows[picked], values[picked, 0])
+            errors.append(surface.error * surface.spread)
+        return self._one_or_all(errors)
 
     def predict(self, X: Any, i: int | Sequence[int] | None = None) -> np.ndarray:
         """Values of the chosen formulas, or of those of row i of `equations_`, in the shape that y
@@ -163,3 +181,42 @@ class KANRegressor(RegressorMixin, FormulaModel):
         tags = super().__sklearn_tags__()
         tags.target_tags.multi_output = True
         return tags
+
+
+def _table(
+    X: np.ndarray,
+    y: np.ndarray,
+    weight: np.ndarray | None,
+    setting: Settings,
+    units: ColumnUnits | None,
+) -> Table:
+    """The rows of one output, with forms and with the constants that have units as columns."""
+    rows, target, counts = distinct_rows(X, y, weight)
+    forms = setting.forms.columns(setting.variables, rows)
+    table = Table(rows, target[:, 0], setting.variables, counts)
+    further = dict(zip(setting.forms.symbols, forms.T, strict=True))
+    names = () if units is None else units.constants
+    return with_columns(
+        table,
+        further | {s: np.full(len(rows), setting.constants[str(s)].value) for s in _symbols(names)},
+    )
+
+
+def _of_units(units: ColumnUnits | None) -> dict[str, Any]:
+    if units is None:
+        return {}
+    return {"units": [*units.columns, *units.constants.values(), units.target]}
+
+
+def _symbols(constants: Iterable[str]) -> list[Symbol]:
+    return [Symbol(name, real=True) for name in constants]
+
+
+def _in_columns(found: Discovery, table: Table, setting: Settings) -> Discovery:
+    """What was found, in columns and constants by name."""
+    constants = setting.constants
+    of_symbol = dict(zip(_symbols(constants), constants.values(), strict=True))
+    # One with a unit was a column of the search: other numbers cannot be it.
+    numbers = [c for symbol, c in of_symbol.items() if symbol not in table.variables]
+    found = with_names(found, table, numbers)
+    return substituted(found, setting.forms.by_symbol | of_symbol)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,11 +15,11 @@ from sympy import Symbol
 
 from kansym.discovery.records import Discovery, Finding, Options, Table, Verdict
 from kansym.discovery.search import discover
-from kansym.estimator.forms import Forms
 from kansym.estimator.progress import ProgressLine
 from kansym.functions import SymbolicFunction, own_functions, register_function
-from kansym.symbolic.constants import decimal
+from kansym.symbolic.constants import ConstantProblem, NamedConstant, decimal
 from kansym.symbolic.formula import Expr
+from kansym.symbolic.snap import snap_expression
 
 LEAST_TIME = 0.1  # seconds for an output whose turn comes when none are left
 
@@ -120,33 +120,52 @@ def constant(table: Table, reason: str, noise: float | None = None) -> Discovery
         Verdict.NONE,
         reason,
         noise=math.sqrt(loss) if noise is None else noise,
-        importance=np.zeros(table.X.shape[1]),
-        splines_rmse=math.sqrt(loss),
     )
 
 
-def substituted(found: Discovery, forms: Forms, variables: Sequence[Symbol]) -> Discovery:
-    """The discovery in the columns themselves: forms are put back, their complexity counted, and
-    what a form is needed for is shared out among its columns."""
-    if not forms.exprs:
+def with_columns(table: Table, columns: Mapping[Symbol, np.ndarray]) -> Table:
+    """The table with further columns, values [n] each."""
+    if not columns:
+        return table
+    X = np.column_stack([table.X, *columns.values()])
+    return replace(table, X=X, variables=(*table.variables, *columns))
+
+
+def substituted(found: Discovery, exprs: Mapping[Symbol, Expr]) -> Discovery:
+    """The discovery with expressions in the places of symbols, and the complexity they have."""
+
+    def back(expr: Expr) -> Expr:
+        return expr.xreplace(dict(exprs))
+
+    return _with_formulas(found, back) if exprs else found
+
+
+def with_names(found: Discovery, table: Table, known: Sequence[NamedConstant]) -> Discovery:
+    """The discovery with known constants by their names, where the data bear them out."""
+    if not known:
         return found
-    findings = sorted((_back(f, forms) for f in found.findings), key=lambda f: f.complexity)
-    importance = np.array(found.importance[: len(variables)], dtype=float)
-    for expr, share in zip(forms.exprs, found.importance[len(variables) :], strict=False):
-        parts = [c for c, v in enumerate(variables) if expr.has(v)]
-        importance[parts] += share / len(parts)
+    problem = ConstantProblem(table.variables, table.X, table.y, table.weight)
+
+    def named(expr: Expr) -> Expr:
+        return snap_expression(expr, problem, known=known)[0]
+
+    return _with_formulas(found, named)
+
+
+def _with_formulas(found: Discovery, change: Callable[[Expr], Expr]) -> Discovery:
+    """Every formula changed, losses as they are."""
+
+    def changed(finding: Finding) -> Finding:
+        expr = change(finding.expr)
+        return replace(finding, expr=expr, complexity=count_nodes(expr))
+
+    findings = {f: changed(f) for f in (*found.findings, found.chosen, *found.rivals)}
     return replace(
         found,
-        findings=tuple(findings),
-        chosen=_back(found.chosen, forms),
-        rivals=tuple(_back(f, forms) for f in found.rivals),
-        importance=np.minimum(importance, 1.0),
+        findings=tuple(sorted((findings[f] for f in found.findings), key=lambda f: f.complexity)),
+        chosen=findings[found.chosen],
+        rivals=tuple(findings[f] for f in found.rivals),
     )
-
-
-def _back(finding: Finding, forms: Forms) -> Finding:
-    expr = forms.substitute(finding.expr)
-    return replace(finding, expr=expr, complexity=count_nodes(expr))
 
 
 def count_nodes(expr: Expr) -> int:

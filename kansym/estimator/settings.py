@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-import warnings
+import keyword
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from sympy import Symbol
 
-from kansym.discovery.records import Options
-from kansym.errors import suggestion
+from kansym.discovery.constraints import MONOTONE, PARITY
+from kansym.discovery.dimensions import Dimension, units_of
+from kansym.discovery.units import parse_unit
+from kansym.errors import UnitError, check_choice, suggestion
 from kansym.estimator.forms import Forms, read_forms
 from kansym.estimator.inputs import check_int, check_number, draw_seed
 from kansym.estimator.progress import is_watched
-from kansym.functions import get_library
+from kansym.functions import function_names, get_library
 from kansym.symbolic import names as naming
+from kansym.symbolic.constants import NamedConstant
 
 
 @dataclass(frozen=True)
@@ -24,12 +27,14 @@ class Settings:
     """What holds for the searches of all outputs.
 
     variables: one symbol per column; `names` are the columns' headers. forms: further columns.
-    options: of the search, but for what each output has its own. shows: a line of progress.
+    constants: known numbers by name. options: of the search, but for what each output has its own.
+    shows: a line of progress.
     """
 
     variables: tuple[Symbol, ...]
     names: tuple[str, ...] | None
     forms: Forms
+    constants: dict[str, NamedConstant]
     options: dict[str, Any]
     shows: bool
 
@@ -39,13 +44,19 @@ def read_settings(model: Any, names: Sequence[str] | None, n_columns: int) -> Se
     given = model.get_params(deep=False)
     variables = naming.symbols(names, n_columns)
     shown = [str(v) for v in variables] if names is None else list(names)
-    constants = _read_constants(given["constants"])
+    constants = _read_constants(given["constants"], [*shown, *map(str, variables)])
     forms = read_forms(given["features"], variables, shown, constants)
     required = _read_columns("required", given["required"], shown, variables)
     forbidden = _read_columns("forbidden", given["forbidden"], shown, variables)
     both = [name for name in given["required"] if name in given["forbidden"]]
     if both:
         raise ValueError(f"required and forbidden must not share a column, got {both[0]!r} in both")
+    for place, expr in enumerate(forms.exprs):
+        used = sorted(str(v) for v in expr.free_symbols if str(v) in forbidden)
+        if used:
+            raise ValueError(
+                f"features[{place}], {expr}, must not use the forbidden column {used[0]!r}"
+            )
     if given["max_time"] is not None:
         check_number("max_time", given["max_time"], "> 0 seconds or None", lambda t: t > 0)
     for name in ("max_candidates", "max_complexity"):
@@ -61,21 +72,14 @@ def read_settings(model: Any, names: Sequence[str] | None, n_columns: int) -> Se
         "max_complexity": given["max_complexity"],
         "required": required,
         "forbidden": forbidden,
-        "features": forms.by_symbol or None,
-        "constants": constants or None,
+        "forms": forms.by_symbol,
     }
+    for name, kinds in (("monotone", MONOTONE), ("parity", PARITY)):
+        if name in given:
+            options[name] = _read_rules(name, given[name], kinds, shown, variables)
     shows = bool(given["progress"]) and is_watched()
-    return Settings(variables, None if names is None else tuple(names), forms, options, shows)
-
-
-def make_options(**chosen: Any) -> Options:
-    """Options of the search; what this search does not know is left out, with a warning unless it
-    is None. Forms need no warning: their columns are in the table."""
-    known = {field.name for field in fields(Options)}
-    ignored = [n for n, v in chosen.items() if n not in known and v is not None and n != "features"]
-    if ignored:
-        warnings.warn(f"the search makes no use of {', '.join(ignored)}", stacklevel=5)
-    return Options(**{name: value for name, value in chosen.items() if name in known})
+    own_names = None if names is None else tuple(names)
+    return Settings(variables, own_names, forms, constants, options, shows)
 
 
 def read_noise(noise: Any, n_outputs: int) -> list[float | None]:
@@ -94,32 +98,63 @@ def read_noise(noise: Any, n_outputs: int) -> list[float | None]:
     return [None if v is None else check_number("noise", v, rule, lambda s: s >= 0) for v in values]
 
 
-def read_units(
-    units: Any, names: Sequence[str], targets: Sequence[str], n_forms: int
-) -> list[list[Any] | None]:
-    """For every output: the unit of each column, of each form (None: it follows), and of the
-    target last; None where no units are given.
+@dataclass(frozen=True)
+class ColumnUnits:
+    """columns: dimension of every column and form. constants: of those that have one, by name.
+    target: of one output."""
 
-    units: {column or target: unit}, or a list in the order of columns, then targets.
+    columns: tuple[Dimension, ...]
+    constants: dict[str, Dimension]
+    target: Dimension
+
+
+def read_units(
+    units: Any, names: Sequence[str], targets: Sequence[str], setting: Settings
+) -> list[ColumnUnits | None]:
+    """What every output's search is told of units; None where none are given.
+
+    units: {column, target or constant: unit}, all columns and targets among them, or a list in the
+    order of columns, then targets. Forms have the units that follow from them. Raises ValueError.
     """
     if units is None:
         return [None] * len(targets)
-    known = [*names, *targets]
+    needed = [*names, *targets]
     if isinstance(units, Mapping):
+        known = [*needed, *setting.constants]
+        if len(set(known)) < len(known):
+            raise ValueError(f"units must be a list where a name appears twice, as in {known}")
         for name in units:
             if name not in known:
                 raise ValueError(f"units has the unknown name {name!r};{suggestion(name, known)}")
-        missing = [name for name in known if name not in units]
+        missing = [name for name in needed if name not in units]
         if missing:
             raise ValueError(f"units must name every column and target, {missing[0]!r} is missing")
-        units = [units[name] for name in known]
-    if isinstance(units, str) or not isinstance(units, Sequence) or len(units) != len(known):
+        given = [(name, units[name]) for name in known if name in units]
+    elif isinstance(units, str) or not isinstance(units, Sequence) or len(units) != len(needed):
         raise ValueError(
-            f"units must be a mapping for, or a list of {len(known)} units in the order of, "
-            f"{', '.join(known)}, got {units!r}"
+            f"units must be a mapping for, or a list of {len(needed)} units in the order of, "
+            f"{', '.join(needed)}, got {units!r}"
         )
-    columns, own = list(units[: len(names)]), units[len(names) :]
-    return [[*columns, *[None] * n_forms, unit] for unit in own]
+    else:
+        given = list(zip(needed, units, strict=True))
+    found = [parse_unit(unit, repr(name)) for name, unit in given]
+    columns, own = found[: len(names)], found[len(names) : len(needed)]
+    constants = {name: d for (name, _), d in zip(given, found, strict=True)}
+    constants = {name: d for name, d in constants.items() if name in setting.constants}
+    dims: dict[Any, Dimension] = dict(zip(setting.variables, columns, strict=True))
+    dims |= {Symbol(name, real=True): d for name, d in constants.items()}
+    columns += [_unit_of_form(f, setting, dims) for f in range(len(setting.forms.exprs))]
+    return [ColumnUnits(tuple(columns), constants, dimension) for dimension in own]
+
+
+def _unit_of_form(place: int, setting: Settings, dims: Mapping[Any, Dimension]) -> Dimension:
+    expr = setting.forms.exprs[place]
+    stands_for = {c: Symbol(n, real=True) for n, c in setting.constants.items()}
+    with_unit = {c: symbol for c, symbol in stands_for.items() if symbol in dims}
+    try:
+        return units_of(expr.xreplace(with_unit), dims)
+    except UnitError as error:
+        raise ValueError(f"features[{place}] must have consistent units: {error}") from error
 
 
 def read_checkpoint(path: Any) -> Path | None:
@@ -159,13 +194,39 @@ def _read_functions(functions: Any) -> tuple[str, ...] | None:
     return tuple(f.name for f in get_library(functions))
 
 
-def _read_constants(constants: Any) -> dict[str, float]:
-    """{name: value} of constants that a formula may hold."""
+def _read_constants(constants: Any, taken: Sequence[str]) -> dict[str, NamedConstant]:
+    """Constants that a formula may hold, by name."""
     if constants is None:
         return {}
     if not isinstance(constants, Mapping) or not all(isinstance(n, str) for n in constants):
         raise ValueError(f"constants must be a mapping {{name: number}}, got {constants!r}")
+    for name in constants:
+        if not name.isidentifier() or keyword.iskeyword(name):
+            raise ValueError(f"the name of a constant must be a plain word, got {name!r}")
+        if name in taken or name == "pi" or name in function_names():
+            raise ValueError(f"constants must not be called as a column or function, got {name!r}")
+    rule = "a finite number other than 0"
     return {
-        name: check_number(f"constants[{name!r}]", value, "a finite number", lambda _: True)
+        name: NamedConstant(name, check_number(f"constants[{name!r}]", value, rule, bool))
         for name, value in constants.items()
     }
+
+
+def _read_rules(
+    argument: str,
+    rules: Any,
+    kinds: Sequence[str],
+    names: Sequence[str],
+    variables: Sequence[Symbol],
+) -> dict[str, str]:
+    """{symbol's name: kind} of the columns that a rule is given for."""
+    if rules is None:
+        return {}
+    if not isinstance(rules, Mapping):
+        raise ValueError(
+            f"{argument} must be a mapping {{column: {kinds[0]!r} or {kinds[1]!r}}}, got {rules!r}"
+        )
+    for name, kind in rules.items():
+        check_choice(f"{argument}[{name!r}]", kind, kinds)
+    symbols = _read_columns(argument, list(rules), names, variables)
+    return dict(zip(symbols, rules.values(), strict=True))

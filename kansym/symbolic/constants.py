@@ -12,9 +12,56 @@ from scipy import optimize, stats
 from sympy import Float, Symbol
 
 from kansym.symbolic.formula import Expr
+from kansym.symbolic.names import latex_name
 
 ROUNDING = 1e-12  # residuals this small beside y are rounding, not misfit
 BEYOND = 1e150  # stands for a residual that is not finite
+
+
+class NamedConstant(sympy.NumberSymbol):
+    """A number that has a name, as pi has: printed by its name, counted with its value."""
+
+    name: str
+    value: float
+
+    def __new__(cls, name: str, value: float) -> NamedConstant:
+        self = super().__new__(cls)
+        self.name, self.value = name, float(value)
+        return self
+
+    def __getnewargs__(self) -> Any:
+        return self.name, self.value
+
+    def _hashable_content(self) -> Any:
+        return self.name, self.value
+
+    # SymPy's number symbols are one of a kind and compare by identity.
+    def __eq__(self, other: object) -> bool:
+        is_same = isinstance(other, NamedConstant)
+        return is_same and (self.name, self.value) == (other.name, other.value)
+
+    def __hash__(self) -> int:
+        return hash((NamedConstant, self.name, self.value))
+
+    def _as_mpf_val(self, prec: int) -> Any:
+        return decimal(self.value)._as_mpf_val(prec)
+
+    def _eval_is_positive(self) -> bool:
+        return self.value > 0
+
+    def _eval_is_negative(self) -> bool:
+        return self.value < 0
+
+    def _sympystr(self, _: Any) -> str:
+        return self.name
+
+    def _latex(self, _: Any) -> str:
+        return latex_name(self.name)
+
+    def _numpycode(self, _: Any) -> str:
+        return repr(self.value)
+
+    _sympyrepr, _pythoncode = _sympystr, _numpycode
 
 
 @dataclass(frozen=True)
@@ -186,4 +233,5 @@ def _inverse_diagonal(J: np.ndarray) -> np.ndarray:
     scale = np.where(size > 0, size, 1.0)
     _, singular, rows = np.linalg.svd(J / scale, full_matrices=False)
     inverse = 1 / np.maximum(singular, 1e-13 * singular.max(initial=1e-300))
-    return ((rows.T * inverse) ** 2).sum(1) / scale**2
+    with np.errstate(over="ignore", divide="ignore"):  # infinite is the right error of such
+        return ((rows.T * inverse) ** 2).sum(1) / scale**2

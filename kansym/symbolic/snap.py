@@ -10,7 +10,7 @@ relative precision of 1e-3.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -19,7 +19,7 @@ import numpy as np
 import sympy
 from sympy import Symbol
 
-from kansym.symbolic.constants import ConstantFit, ConstantProblem
+from kansym.symbolic.constants import ConstantFit, ConstantProblem, NamedConstant
 from kansym.symbolic.formula import Expr, Formula, is_real
 
 WINDOW = 3.3  # standard errors within which an exact number is tried; the F-test allows no more
@@ -54,12 +54,17 @@ def snap_formula(
 
 
 def snap_expression(
-    expr: Expr, data: ConstantProblem, is_late: Callable[[], bool] = lambda: False
+    expr: Expr,
+    data: ConstantProblem,
+    is_late: Callable[[], bool] = lambda: False,
+    known: Sequence[NamedConstant] = (),
 ) -> tuple[Expr, list[tuple[float, Expr]]]:
     """One expression with its constants snapped, and (value, exact number) of each.
 
     is_late: asked before each; where it says so, what is done by then is returned.
+    known: constants of the user's own, tried in the place of the usual exact numbers.
     """
+    levels = _multiples(tuple(known)) if known else _levels()
     if not is_real(expr):
         return expr, []
     fit = data.fit_expression(expr)
@@ -70,7 +75,7 @@ def snap_expression(
     first = fit
     while not is_late() and (n := _best_known(fit, refused)) is not None:
         parameter, value = fit.template.free[n], float(fit.values[n])
-        better = _try_exact(fit, n, data, first)
+        better = _try_exact(fit, n, data, first, levels)
         if better is None:
             refused.add(parameter)
         else:
@@ -98,14 +103,18 @@ def _may_be_zero(fit: ConstantFit, n: int) -> bool:
 
 
 def _try_exact(
-    fit: ConstantFit, n: int, data: ConstantProblem, first: ConstantFit | None = None
+    fit: ConstantFit,
+    n: int,
+    data: ConstantProblem,
+    first: ConstantFit | None = None,
+    levels: Sequence[Sequence[_Exact]] | None = None,
 ) -> tuple[ConstantFit, _Exact] | None:
     """The first exact number near parameter n that a refit of the others bears out, against `fit`
     and against the `first` fit: many small steps must not add up to a large one."""
     parameter, value = fit.template.free[n], float(fit.values[n])
     values = dict(zip(fit.template.free, fit.values, strict=True))
     window = max(WINDOW * float(fit.errors[n]), RESOLUTION * abs(value))
-    for exact in candidates(value, window):
+    for exact in candidates(value, window, levels):
         template = data.replace(fit.template, parameter, exact.form, exact.value)
         if not is_real(template.expr):
             continue
@@ -117,7 +126,9 @@ def _try_exact(
     return None
 
 
-def candidates(value: float, window: float) -> Iterator[_Exact]:
+def candidates(
+    value: float, window: float, levels: Sequence[Sequence[_Exact]] | None = None
+) -> Iterator[_Exact]:
     """Exact numbers within `window` of `value`, simplest first, as far as chance allows.
 
     A level of the list is used only while the numbers of that level and those before it cover less
@@ -128,7 +139,7 @@ def candidates(value: float, window: float) -> Iterator[_Exact]:
     size = abs(value)
     sign = 1 if value > 0 else -1
     neighbours = 0
-    for level in _levels():
+    for level in _levels() if levels is None else levels:
         neighbours += sum(0.5 * size <= exact.value <= 2 * size for exact in level)
         covered = neighbours * 2 * window / max(1.5 * size, 1e-300)
         if covered > (CHANCE_OF_WHOLE if level[0].level == 1 else CHANCE):
@@ -166,3 +177,23 @@ def _levels() -> tuple[list[_Exact], ...]:
                 level.append(_Exact(float(form), form, number))
         levels.append(level)
     return tuple(levels)
+
+
+def _multiples(known: tuple[NamedConstant, ...]) -> tuple[list[_Exact], ...]:
+    """Constants of the user's own with simple factors: as they are, then multiples of their powers.
+
+    Positive as `_levels` are: for a constant below zero its opposite.
+    """
+    rational, pi = sympy.Rational, sympy.pi
+    plain = [sympy.Integer(1), sympy.Integer(2), rational(1, 2)]
+    factors = [*plain, sympy.Integer(3), sympy.Integer(4), rational(1, 3), rational(2, 3)]
+    factors += [rational(3, 2), rational(1, 4), rational(3, 4), pi, 2 * pi, 4 * pi]
+    factors += [1 / pi, 1 / (2 * pi), 1 / (4 * pi)]
+    powers = [sympy.Integer(p) for p in (-1, 2, -2)] + [rational(1, 2), rational(-1, 2)]
+    sizes = [c if c.value > 0 else -c for c in known if c.value]
+    first = [f * c for c in sizes for f in plain]
+    then = [f * c**p for c in sizes for p in [sympy.Integer(1), *powers] for f in factors]
+    return tuple(
+        [_Exact(float(form), form, number) for form in group if form not in first or number == 1]
+        for number, group in enumerate((first, then), 1)
+    )
