@@ -24,6 +24,10 @@ class Budget:
     def seconds_left(self) -> float:
         return math.inf if self.max_time is None else self.max_time - self.seconds
 
+    def extend_to(self, max_time: float | None) -> None:
+        """Another number of seconds, counted from the same start."""
+        self.max_time = max_time
+
     @property
     def stopped_by(self) -> str | None:
         """ "time" or "candidates" once one is used up."""

@@ -2,40 +2,43 @@
 
 from __future__ import annotations
 
-import math
+from dataclasses import replace
 
 import numpy as np
 import sympy
 from sympy import Dummy
 
 from kansym.discovery import checkpoint
+from kansym.discovery.answer import Answer, mean_of
 from kansym.discovery.budget import Budget
-from kansym.discovery.canonical import canonical
 from kansym.discovery.constraints import passes, rules
-from kansym.discovery.contest import Contest, Entry, complexity, evaluate, formula_bits
+from kansym.discovery.contest import Contest, evaluate
 from kansym.discovery.dimensions import has_consistent_units
 from kansym.discovery.groups import reduced
-from kansym.discovery.records import Discovery, Finding, Options, Report, Table, Verdict
+from kansym.discovery.networks import (
+    LEAST_SECONDS,
+    SplineNetwork,
+    best_network,
+    network_formula,
+)
+from kansym.discovery.records import Discovery, Options, Report, Table
 from kansym.discovery.reduce import Problem
+from kansym.discovery.screening import relevant_columns
 from kansym.discovery.solver import Solver
-from kansym.discovery.tidy import tidied
 from kansym.discovery.units import UnitTable, parse_units
-from kansym.discovery.verdict import FEW_NUMBERS, allowed_structure, judge, structure_left
+from kansym.discovery.verdict import FEW_NUMBERS, allowed_structure, structure_left
 from kansym.functions import get_library
-from kansym.symbolic.constants import ConstantProblem, decimal
+from kansym.symbolic.constants import decimal
 from kansym.symbolic.formula import Expr
-from kansym.symbolic.snap import snap_expression
 
 HELD_OUT = 0.2  # share of the rows, half of them the outermost
 LEAST_ROWS = 12  # with fewer, none are held out
 SEARCH_ROWS = 2000  # the search itself sees no more; constants are fitted to all
-RIVAL_BITS = 10 / math.log(2)  # ten nats
 STORED = 50  # formulas in a checkpoint
 LEAST_NOISY_ROWS = 50
 MOST_NOISE = 0.3  # of y's spread: beyond it too much could hide
-FINALISTS = 8  # formulas that are snapped
-WORTH = 10.0  # bits that a formula must save over the mean
-LATER = 0.9  # share of the time for the search; the rest is for snapping and the verdict
+SOLVING, LATER = 0.7, 0.9  # shares of the time after which the search, and networks, must end
+NETWORK_SHARE = 0.6  # of the time left for networks, that training takes; the rest is for names
 
 
 def discover(table: Table, options: Options, report: Report | None = None) -> Discovery:
@@ -59,7 +62,9 @@ class _Search:
             table = table.rows(table.weight > 0)
         self.table = table
         time = options.max_time
-        self.budget = Budget(None if time is None else LATER * time, options.max_candidates)
+        self.budget = Budget(None if time is None else SOLVING * time, options.max_candidates)
+        self.columns = np.arange(table.X.shape[1])
+        self.network: SplineNetwork | None = None
         rng = np.random.default_rng([options.seed, 1])
         self.held_out = _held_out(table, rng)
         inner = np.flatnonzero(~self.held_out)
@@ -83,7 +88,7 @@ class _Search:
     def _say(self, line: str) -> None:
         if self.report is not None:
             best = self.contest.best
-            self.report(line, None if best is None else self._finding(best))
+            self.report(line, None if best is None else self._answer().finding(best))
         self._store()
 
     def _accepts(self, expr: Expr) -> bool:
@@ -113,24 +118,53 @@ class _Search:
         return self.judged[best.expr]
 
     def run(self) -> None:
-        self.contest.enter(_mean(self.rows), "constant")
+        self.contest.enter(mean_of(self.rows), "constant")
         self._resume()
         if self.units is not None:
             self._solve_in_groups(self.units)
         self._solve_in_columns()
+        if not (self.contest.reaches(self.contest.best) or self._is_noise(self.contest)):
+            self._train_networks()
 
     def _solve_in_columns(self) -> None:
         forbidden = {
             i for i, v in enumerate(self.table.variables) if str(v) in self.options.forbidden
         }
         varies = np.flatnonzero(np.ptp(self.rows.X, axis=0) > 0)
-        usable = [int(i) for i in varies if i not in forbidden]
-        if usable and not self.contest.reaches(self.contest.best):
-            symbols = tuple(self.table.variables[i] for i in usable)
-            problem = Problem(
-                self.rows.X[:, usable], self.rows.y, symbols, self.contest.noise, self.rows.weight
-            )
-            self.solver.solve(problem, self.contest)
+        usable = np.array([i for i in varies if i not in forbidden], dtype=int)
+        if not len(usable) or self.contest.reaches(self.contest.best):
+            return
+        rng = np.random.default_rng([self.options.seed, 3])
+        self.columns = usable[relevant_columns(self.rows.X[:, usable], self.rows.y, rng)]
+        symbols = tuple(self.table.variables[i] for i in self.columns)
+        problem = Problem(
+            self.rows.X[:, self.columns], self.rows.y, symbols, self.contest.noise,
+            self.rows.weight,
+        )  # fmt: skip
+        self.solver.solve(problem, self.contest)
+
+    def _train_networks(self) -> None:
+        """Splines where formulas fail: they are an answer of their own, and may have a name."""
+        total = self.options.max_time
+        self.budget.extend_to(None if total is None else LATER * total)
+        if self.budget.is_over or self.budget.seconds_left < LEAST_SECONDS:
+            return
+        train, held_out = self._in_use(self.rows), self._in_use(self.table.rows(self.held_out))
+        seed, jobs = self.options.seed, self.options.n_jobs
+        training = Budget(NETWORK_SHARE * self.budget.seconds_left) if total else Budget()
+        self.network = best_network(train, held_out, seed, jobs, training)
+        if self.network is not None:
+            self.network = replace(self.network, columns=tuple(self.columns.tolist()))
+            self._say(f"spline network {self.network.model.width}: RMSE {self.network.rmse:.3g}")
+            names = [f.name for f in self.solver.functions]
+            expr = network_formula(self.network, train, names, self.budget)
+            if expr is not None:
+                self.contest.enter(expr, "network")
+
+    def _in_use(self, rows: Table) -> Table:
+        """The columns that the search uses."""
+        variables = tuple(rows.variables[i] for i in self.columns)
+        return Table(rows.X[:, self.columns], rows.y, variables, rows.weight)
 
     def _solve_in_groups(self, units: UnitTable) -> None:
         """Buckingham's theorem first: fewer variables, and every answer keeps the units."""
@@ -164,92 +198,15 @@ class _Search:
             ]
             checkpoint.save(path, self.key, formulas, symbols)
 
-    # -- the answer --------------------------------------------------------------------------------
-
     def result(self, stopped: str) -> Discovery:
-        ranking = sorted((self._finding(e) for e in self.contest.ranking), key=lambda f: f.score)
-        ranking = [f for f in ranking if math.isfinite(f.loss)]
-        limit = self.options.max_complexity
-        constant = self._finding(self._constant())
-        allowed = [f for f in ranking if limit is None or f.complexity <= limit] or [constant]
-        best = allowed[0]
-        is_constant = not best.expr.free_symbols or constant.score - best.score < WORTH
-        if is_constant:
-            chosen, rivals = constant, ()
-        else:
-            chosen, rivals = self._snapped(allowed)
-        residual, outside = self._residuals(chosen.expr)
-        verdict, reason = judge(
-            self.table.X, self.table.y, residual, outside, chosen, is_constant, rivals,
-            self.options.seed,
-        )  # fmt: skip
-        return Discovery(
-            findings=_front([chosen, *allowed]),
-            chosen=chosen,
-            verdict=verdict,
-            reason=reason,
-            rivals=rivals,
-            noise=0.0 if verdict is Verdict.EXACT else float(np.sqrt(np.mean(residual**2))),
-            n_candidates=self.budget.n_candidates,
-            seconds=self.budget.seconds,
-            stopped=stopped,
-        )
+        return self._answer().discovery(self.network, stopped)
 
-    def _constant(self) -> Entry:
-        expr = _mean(self.rows)
-        rmse = float(np.std(self.rows.y))
-        return Entry(expr, rmse, self.contest.score(expr, rmse), "constant")
-
-    def _snapped(self, ranking: list[Finding]) -> tuple[Finding, tuple[Finding, ...]]:
-        """The best formula with its constants snapped, and those that come close to it."""
-        close = [f for f in ranking if f.score - ranking[0].score < RIVAL_BITS][:FINALISTS]
-        if self._fits_to_rounding(close[0]):
-            close = close[:1]
-        inner = self.table.rows(~self.held_out)
-        problem = ConstantProblem(self.table.variables, inner.X, inner.y, inner.weight)
-        found: list[Finding] = []
-        seen: set[Expr] = set()
-        for finding in close:
-            expr, _ = snap_expression(canonical(finding.expr), problem, self._is_late)
-            expr = tidied(expr, self.table)
-            shape = expr.replace(lambda e: isinstance(e, sympy.Float), lambda e: sympy.Integer(1))
-            if shape not in seen:
-                seen.add(shape)
-                found.append(self._finding(Entry(expr, 0.0, 0.0, finding.found_by)))
-        found = sorted(found, key=lambda f: f.score)
-        rivals = [f for f in found[1:] if f.score - found[0].score < RIVAL_BITS]
-        return found[0], tuple(rivals)
+    def _answer(self) -> Answer:
+        return Answer(self.table, self.held_out, self.contest, self.options, self._is_late)
 
     def _is_late(self) -> bool:
         limit = self.options.max_time
         return limit is not None and self.budget.seconds > limit
-
-    def _fits_to_rounding(self, finding: Finding) -> bool:
-        return finding.loss <= (1e-9 * self.contest.spread) ** 2
-
-    def _residuals(self, expr: Expr) -> tuple[np.ndarray, np.ndarray]:
-        error = self.table.y - evaluate(expr, self.table.variables, self.table.X)
-        return error, error[self.held_out]
-
-    def _finding(self, entry: Entry) -> Finding:
-        """An entry judged on all rows, with the constants that the search's rows gave it."""
-        error, outside = self._residuals(entry.expr)
-        judged = outside if len(outside) else error
-        loss = float(np.mean(judged**2))
-        variance = float(np.var(self.table.y)) or 1.0
-        rmse = float(np.sqrt(np.mean(error**2)))
-        if not math.isfinite(rmse):
-            return Finding(entry.expr, complexity(entry.expr), math.inf, -math.inf, math.inf)
-        n = len(self.table.y)
-        relative = max(rmse, self.contest.floor) / self.contest.spread
-        score = n * math.log2(relative) + formula_bits(entry.expr, n)
-        return Finding(
-            entry.expr, complexity(entry.expr), loss, 1 - loss / variance, score, entry.found_by
-        )
-
-
-def _mean(rows: Table) -> Expr:
-    return decimal(float(np.average(rows.y, weights=rows.weight)))
 
 
 def _held_out(table: Table, rng: np.random.Generator) -> np.ndarray:
@@ -264,14 +221,3 @@ def _held_out(table: Table, rng: np.random.Generator) -> np.ndarray:
     held_out[np.argsort(-(Z**2).sum(1), kind="stable")[:half]] = True
     held_out[rng.choice(np.flatnonzero(~held_out), half, replace=False)] = True
     return held_out
-
-
-def _front(findings: list[Finding]) -> tuple[Finding, ...]:
-    """Formulas that no simpler one beats, simplest first; the first given is always among them."""
-    chosen, front = findings[0], []
-    best = math.inf
-    for finding in sorted(findings, key=lambda f: (f.complexity, f.loss)):
-        if finding is chosen or finding.loss < 0.99 * best:
-            front.append(finding)
-            best = min(best, finding.loss)
-    return tuple(front)

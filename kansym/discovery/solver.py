@@ -84,21 +84,26 @@ class Solver:
         reduced from; when the surface here is much worse, the reduction was wrong and [] returned.
         """
         if contest is None:
-            contest = Contest(problem.X, problem.y, problem.symbols, problem.noise, problem.weight)
+            contest = self._contest(problem)
         m = problem.X.shape[1]
         contest.enter(decimal(float(np.mean(problem.y))), "constant")
         if m == 1:
             self._name_curve(problem, contest, expected)
         elif m > 1:
             self._ladder(problem, contest)
-            steps = [lambda: self._reduce(problem, contest, expected)]
-            steps.insert(
-                0 if len(problem.y) < SMALL_TABLE else 1, lambda: self._short(problem, contest)
-            )
-            for step in steps:
-                if not self._is_done(contest):
+            steps = [
+                partial(self._reduce, problem, contest, expected),
+                partial(self._short, problem, contest),
+            ]
+            for step in steps if len(problem.y) >= SMALL_TABLE else reversed(steps):
+                if not self._is_done(contest, problem):
                     step()
         return contest.ranking
+
+    def _contest(self, problem: Problem) -> Contest:
+        return Contest(
+            problem.X, problem.y, problem.symbols, problem.noise, problem.weight, self.budget
+        )
 
     def _is_done(self, contest: Contest, problem: Problem | None = None) -> bool:
         """Whether to stop: nothing is left of the budget, or of the data. Given the problem at the
@@ -286,7 +291,7 @@ class Solver:
             if reduction is None:
                 continue
             child, limit = reduction.problem, CURVE_ERROR * contest.spread
-            inner = Contest(child.X, child.y, child.symbols, child.noise, child.weight, self.budget)
+            inner = self._contest(child)
             parts = sheared_parts(child, form, problem) if form.is_product else None
             if parts is not None and parts[1] < limit:
                 self._join(parts[0], inner)

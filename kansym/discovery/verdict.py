@@ -10,7 +10,7 @@ from kansym.discovery.outer import IDENTITY
 from kansym.discovery.records import Finding, Verdict
 from kansym.discovery.surrogate import MAX_ROWS, Surface
 
-ROUNDING = 1e-9  # of y's spread: a residual below it is no misfit
+EXACT = 1e-9  # of y's spread: a residual below it is rounding
 STRUCTURE = 0.03  # share of the residual's RMSE that a smooth model may save by chance
 FEW_ROWS = 30
 CLEAR_R2 = 0.9  # below it noise could hide structure that no smooth model sees
@@ -26,20 +26,26 @@ def judge(
     chosen: Finding,
     is_constant: bool,
     rivals: tuple[Finding, ...],
+    undetermined: int,
     seed: int,
 ) -> tuple[Verdict, str]:
     """The verdict and its reason.
 
     residual: of the chosen formula at rows X, y. held_out_residual: at rows that its constants
-    were not fitted to, the outermost among them.
+    were not fitted to, the outermost among them. undetermined: fitted numbers of the formula that
+    could be others without a row showing it.
     """
     spread = float(np.std(y))
     if spread <= 1e-14 * float(np.abs(y).max()):
         return Verdict.EXACT, "y is the same number in every row"
     if is_constant:
         return Verdict.NONE, "no formula explains more of y than its mean"
+    if undetermined:
+        return Verdict.AMBIGUOUS, (
+            f"{undetermined} of the formula's numbers could be others: no row shows the difference"
+        )
     worst = max(float(np.sqrt(np.mean(r**2))) for r in (residual, held_out_residual) if len(r))
-    if worst <= ROUNDING * spread and len(held_out_residual):
+    if worst <= EXACT * spread and len(held_out_residual):
         return Verdict.EXACT, (
             f"the residual is {worst / spread:.0e} of y's spread, also on {len(held_out_residual)} "
             "rows, the outermost among them, that the constants were not fitted to"

@@ -1,0 +1,119 @@
+"""Spline networks: what there is to say where no formula is found, and a last source of formulas.
+
+Small shapes first, product nodes among them, two starts each; a coarse-to-fine fit by
+Levenberg-Marquardt, judged on rows kept out of it.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+import torch
+
+from kansym.discovery.budget import Budget
+from kansym.discovery.records import Table
+from kansym.errors import KansymError
+from kansym.model import KAN
+from kansym.symbolic.formula import Expr
+
+STARTS = 2
+STEPS = 40
+GRIDS = (3, 6, 12)
+LEAST_ROWS = 40
+LEAST_SECONDS = 3.0
+MOST_COEFFICIENTS = 0.5  # per row
+NAMING_SHARE = 0.4  # of the time left; naming under way is finished
+
+
+@dataclass(frozen=True)
+class SplineNetwork:
+    """A trained network over some columns of a table, and its RMSE on the rows held out."""
+
+    model: KAN
+    rmse: float
+    columns: tuple[int, ...] = ()
+
+
+def shapes(m: int) -> list[list[int | list[int]]]:
+    """From additive to two layers with sum and product nodes."""
+    return [[m, 1], [m, [0, 1], 1], [m, [1, 1], 1], [m, [2, 2], 1], [m, 5, 1]]
+
+
+def best_network(
+    train: Table, held_out: Table, seed: int, n_jobs: int | None, budget: Budget
+) -> SplineNetwork | None:
+    """The network with the least error on held-out rows; None when there is too little to fit.
+
+    Ties are broken by the order of the shapes, so that the result does not depend on n_jobs.
+    """
+    from joblib import Parallel, delayed
+
+    n, m = train.X.shape
+    plans = [
+        (width, seed + start)
+        for width in shapes(m)
+        for start in range(STARTS)
+        if _n_coefficients(width) <= MOST_COEFFICIENTS * n
+    ]
+    if n < LEAST_ROWS or not plans or len(held_out.y) == 0:
+        return None
+    left = budget.seconds_left
+    share = None if not np.isfinite(left) else max(left / len(plans), 0.2)
+    jobs = (delayed(_trained)(train, held_out, width, start, share) for width, start in plans)
+    if n_jobs is None or n_jobs == 1:
+        found = [job[0](*job[1], **job[2]) for job in jobs if not budget.is_over]
+    else:
+        found = list(Parallel(n_jobs=n_jobs)(jobs))
+    usable = [network for network in found if network is not None and np.isfinite(network.rmse)]
+    return min(usable, key=lambda network: network.rmse, default=None)
+
+
+def _n_coefficients(width: Sequence[int | list[int]]) -> int:
+    rows = [entry if isinstance(entry, list) else [entry, 0] for entry in width]
+    edges = sum(sum(a) * (b[0] + 2 * b[1]) for a, b in pairwise(rows))
+    return edges * (GRIDS[0] + 4)
+
+
+def _trained(
+    train: Table, held_out: Table, width: Sequence[int | list[int]], seed: int, share: float | None
+) -> SplineNetwork | None:
+    torch.set_num_threads(1)
+    model = KAN(width, GRIDS[0], 3, mult_arity=2, seed=seed)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        history = model.fit(
+            (train.X, train.y, held_out.X, held_out.y),
+            "LM",
+            STEPS,
+            grids=GRIDS,
+            max_time=share,
+            sample_weight=train.weight,
+            progress=False,
+        )
+    if history.stopped == "interrupted":
+        raise KeyboardInterrupt
+    with torch.no_grad():
+        error = model(torch.as_tensor(held_out.X))[:, 0].numpy() - held_out.y
+    return SplineNetwork(model, float(np.sqrt(np.mean(error**2))))
+
+
+def network_formula(
+    network: SplineNetwork, table: Table, functions: Sequence[str], budget: Budget
+) -> Expr | None:
+    """The formula that the pruned network's edges are named with; None when nothing is left."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            model = network.model.prune().merge()
+            model.fit((table.X, table.y), "LM", STEPS, progress=False, max_time=1.0)
+            left = budget.seconds_left
+            model.auto_symbolic(functions, NAMING_SHARE * left if np.isfinite(left) else None)
+            formula = model.symbolic_formula()
+        except (KansymError, ValueError):
+            return None
+    pairs = dict(zip(formula.variables, table.variables, strict=True))
+    return formula.exprs[0].xreplace(pairs)
