@@ -1,11 +1,11 @@
 """Names for one curve v(u): from single functions of the library to chains and rationals.
 
-    single    c f(a u + b) + d                     every f of the library
+    single    c f(a u + b) + d, c f(a u)           every f of the library
     power     c u^p + d                            any real p
     poly      sum_k c_k u^k                        up to degree 8, terms that matter only
     rational  P(u) / Q(u)                          linear least squares for P - v Q = 0
     chain     u^-p T^-1(c f(a u + b) + d)          T of `outer`, p a small power
-    pair      c1 e1(u) + c2 e2(u) + d              e1, e2 from a list of short expressions
+    pair      c1 e1(u) + c2 e2(u) + d              short expressions, see `short`
 
 All are proposals; a contest on the curve fits their constants and ranks them.
 """
@@ -24,12 +24,16 @@ from kansym.affine import fit_affine
 from kansym.discovery.budget import Budget
 from kansym.discovery.contest import Contest, Entry
 from kansym.discovery.outer import outers_for
+from kansym.discovery.short import short_pairs
 from kansym.functions import SymbolicFunction, get_function
 from kansym.symbolic.constants import decimal
 from kansym.symbolic.formula import Expr
 from kansym.symbolic.normal_form import normal_edge
 
-SINGLES = 6  # functions of the library that enter the contest
+SINGLES = 8  # functions of the library that enter the contest
+ANCHORED = 5  # forms without offset that enter the contest
+RATES = 24  # that are tried inside them
+UNEXPLAINED = 1e-14  # below it two fits are equally exact
 MAX_DEGREE = 8
 RATIONAL_DEGREES = [
     (p, q) for total in range(2, 11) for p, q in product(range(7), range(1, 5)) if p + q == total
@@ -39,12 +43,6 @@ CHAIN_POWERS = (0, 1, -1, 2, -2, 3, -3)
 CHAIN_POINTS = 64
 CHAINS = 6  # that enter the contest
 PLAIN = 3  # decimals: a curve met by a name with more may have a better one
-PAIRS = 4  # that enter the contest
-SHORT_FUNCTIONS = {
-    "sin": (sympy.sin, np.sin), "cos": (sympy.cos, np.cos), "exp": (sympy.exp, np.exp),
-    "log": (sympy.log, np.log), "sqrt": (sympy.sqrt, np.sqrt),
-    "1/x": (lambda t: 1 / t, np.reciprocal), "tanh": (sympy.tanh, np.tanh),
-}  # fmt: skip
 MATTERS = 1e-9  # of v's spread: a smaller term of a noiseless polynomial is rounding
 
 
@@ -74,7 +72,11 @@ def name_curve(
     if n_distinct <= 2 or contest.reaches(contest.best):
         return contest.ranking[:top]
     names = frozenset(f.name for f in functions)
-    steps = [_singles(u, v, symbol, functions), _powers(u, v, symbol)]
+    steps = [
+        _singles(u, v, symbol, functions),
+        _through_zero(u, v, symbol, functions),
+        _powers(u, v, symbol),
+    ]
     if n_distinct > 3 and {"x^2", "x^3"} <= names:
         steps.append(_polynomials(u, v, symbol, contest))
         if "1/x" in names:
@@ -104,14 +106,38 @@ def _singles(
 ) -> Proposals:
     x, y = (torch.as_tensor(np.ascontiguousarray(values))[None] for values in (u, v))
     fits = fit_affine(x, y, functions)
-    r2 = fits.r2[0].numpy()
+    unexplained = np.maximum(1 - fits.r2[0].numpy(), UNEXPLAINED)
+    bits = 0.5 * len(u) * np.log2(unexplained) + np.array([f.complexity for f in functions])
     # One of each family: sin and cos are the same edge.
     families: set[str] = set()
-    for n in np.argsort(-r2):
+    for n in np.argsort(bits):
         f = functions[n]
-        if np.isfinite(r2[n]) and f.family not in families and len(families) < SINGLES:
+        if np.isfinite(bits[n]) and f.family not in families and len(families) < SINGLES:
             families.add(f.family)
             yield "single", normal_edge(f, symbol, *fits.affine[0, n].tolist())
+
+
+def _through_zero(
+    u: np.ndarray, v: np.ndarray, symbol: Symbol, functions: Sequence[SymbolicFunction]
+) -> Proposals:
+    """c f(a u): what noise cannot tell from more numbers."""
+    rates = np.logspace(-1, 1.2, RATES) / np.abs(u).max()
+    rates = torch.as_tensor(np.concatenate([rates, -rates]))[:, None]
+    x, y = torch.as_tensor(np.ascontiguousarray(u)), torch.as_tensor(np.ascontiguousarray(v))
+    found = []
+    for f in functions:
+        values = f.torch(rates * x)
+        with np.errstate(all="ignore"):
+            c = (values @ y) / (values**2).sum(1)
+            error = ((c[:, None] * values - y) ** 2).mean(1)
+        error = torch.where(torch.isfinite(error), error, torch.inf)
+        best = int(error.argmin())
+        bits = 0.5 * len(u) * float(torch.log2(error[best].clamp(min=1e-300))) + f.complexity
+        if np.isfinite(bits):
+            found.append((bits, f, float(rates[best]), float(c[best])))
+    found.sort(key=lambda item: item[0])
+    for _, f, a, c in found[:ANCHORED]:
+        yield "through zero", normal_edge(f, symbol, a, 0.0, c, 0.0)
 
 
 def _powers(u: np.ndarray, v: np.ndarray, symbol: Symbol) -> Proposals:
@@ -269,54 +295,5 @@ def _chains(u: np.ndarray, v: np.ndarray, symbol: Symbol, names: frozenset[str])
 
 
 def _pairs(u: np.ndarray, v: np.ndarray, symbol: Symbol, names: frozenset[str]) -> Proposals:
-    """The best sums of two short expressions, by exhaustion."""
-    forms, singles = _short_expressions(u, symbol, names)
-    first, second = np.triu_indices(len(forms))
-    columns = np.concatenate([singles, singles[:, first] * singles[:, second]], 1)
-    usable = np.flatnonzero(np.isfinite(columns).all(0) & (np.ptp(columns, axis=0) > 1e-9))
-    columns = columns[:, usable]
-    if columns.shape[1] < 2:
-        return
-
-    def form(column: int) -> Expr:
-        place = usable[column] - len(forms)
-        return forms[usable[column]] if place < 0 else forms[first[place]] * forms[second[place]]
-
-    target = v - v.mean()
-    M = columns - columns.mean(0)
-    M /= np.sqrt((M**2).sum(0))
-    r = M.T @ target / float(np.sqrt(target @ target))
-    G = M.T @ M
-    with np.errstate(all="ignore"):
-        # R2 of the best combination of columns i and j
-        r2 = (r[:, None] ** 2 + r[None] ** 2 - 2 * r[:, None] * r[None] * G) / (1 - G**2)
-    r2[~(np.abs(G) < 1 - 1e-10)] = -1.0
-    r2 = np.triu(r2, 1)
-    for place in np.argpartition(r2, -PAIRS, axis=None)[-PAIRS:]:
-        i, j = np.unravel_index(place, r2.shape)
-        A = np.column_stack([columns[:, [i, j]], np.ones(len(v))])
-        c = _least_squares(A, v)[0]
-        yield "pair", decimal(c[0]) * form(i) + decimal(c[1]) * form(j) + decimal(c[2])
-
-
-def _short_expressions(
-    u: np.ndarray, symbol: Symbol, names: frozenset[str]
-) -> tuple[list[Expr], np.ndarray]:
-    """Powers, and functions of simple arguments, with their values [n, forms]."""
-    inner = [
-        (symbol, u), (2 * symbol, 2 * u), (symbol / 2, u / 2), (symbol**2, u**2),
-        (symbol + 1, u + 1), (symbol**2 + 1, u**2 + 1), (symbol**2 + symbol, u**2 + u),
-        (-symbol, -u),
-    ]  # fmt: skip
-    forms: dict[Expr, np.ndarray] = {symbol: u, symbol**2: u**2, symbol**3: u**3}
-    with np.errstate(all="ignore"):
-        for name, (as_sympy, as_numpy) in SHORT_FUNCTIONS.items():
-            if name in names:
-                for expr, values in inner:
-                    forms.setdefault(as_sympy(expr), as_numpy(values))
-    kept = {
-        form: values
-        for form, values in forms.items()
-        if np.isfinite(values).all() and np.ptp(values) > 1e-9 and np.abs(values).max() < 1e6
-    }
-    return list(kept), np.stack(list(kept.values()), 1)
+    for expr in short_pairs(u[:, None], v, (symbol,), names):
+        yield "pair", expr

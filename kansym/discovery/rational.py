@@ -18,10 +18,15 @@ from kansym.discovery.outer import Outer
 from kansym.symbolic.constants import decimal
 from kansym.symbolic.formula import Expr
 
-DEGREES = ((1, 1), (2, 1), (1, 2), (2, 2), (3, 1), (3, 2), (2, 3), (4, 2))
+DEGREES = (
+    (1, 0), (2, 0), (1, 1), (2, 1), (1, 2), (3, 0), (2, 2), (3, 1), (4, 0), (3, 2), (2, 3), (4, 2),
+)  # fmt: skip
 POLYNOMIAL_DEGREES = (2, 3, 4, 5, 6)
-SHARE = 0.5  # of the rows, that the coefficients may number
+SHARE = 0.75  # of the rows, that the coefficients of an exact fit may number
+FEW = 0.2  # of the rows, that those of one with noise may
+MOST_TERMS = 250
 EXACT = 1e-9  # of y's spread
+NULL = 1e-9  # of the largest singular value
 SMALL = 1e-8  # a term this small beside the others is rounding
 
 
@@ -54,12 +59,22 @@ def polynomials(X: np.ndarray, y: np.ndarray, symbols: Sequence[Symbol]) -> Iter
     spread = float(np.std(y)) or 1.0
     for degree in POLYNOMIAL_DEGREES:
         for powers in (_separate(m, degree), monomials(m, degree)):
-            if len(powers) > SHARE * n:
+            if len(powers) > SHARE * n or len(powers) > MOST_TERMS:
                 continue
-            coef, kept, rmse = _thinned(_values(X, powers), y, spread)
+            A = _values(X, powers)
+            coef, errors, rmse = _fitted(A, y)
             exact = rmse <= EXACT * spread
-            if exact or (degree == 2 and len(powers) < 30):
-                yield _sum(coef, [powers[k] for k in kept], symbols)
+            if not exact and (degree > 2 or len(powers) > FEW * n):
+                continue
+            kept = np.arange(len(powers))
+            while len(kept) > 1:  # backward elimination, of exact fits all rounding at once
+                ratios = np.abs(coef) / (errors + SMALL * spread / _size(A[:, kept]))
+                weak = ratios < np.sqrt(2 * np.log(n))
+                if not weak.any():
+                    break
+                kept = kept[~weak] if exact else np.delete(kept, int(np.argmin(ratios)))
+                coef, errors, rmse = _fitted(A[:, kept], y)
+            yield _sum(coef, [powers[k] for k in kept], symbols)
             if exact:
                 return
 
@@ -69,23 +84,19 @@ def _separate(m: int, degree: int) -> list[tuple[int, ...]]:
     return [p for p in monomials(m, degree) if sum(k > 0 for k in p) < 2]
 
 
-def _thinned(A: np.ndarray, y: np.ndarray, spread: float) -> tuple[np.ndarray, list[int], float]:
-    """Backward elimination by t-values; of exact fits, everything that is rounding goes at once."""
-    kept = list(range(A.shape[1]))
-    n = len(y)
-    while True:
-        size = np.sqrt((A[:, kept] ** 2).mean(0)) + 1e-300
-        U, s, V = np.linalg.svd(A[:, kept] / size, full_matrices=False)
-        s = np.maximum(s, 1e-14 * s[0])
-        coef = V.T @ ((U.T @ y) / s)
-        rmse = float(np.sqrt(np.mean((A[:, kept] / size @ coef - y) ** 2)))
-        variance = rmse**2 * n / max(n - len(kept), 1)
-        errors = np.sqrt(variance * ((V.T / s) ** 2).sum(1)) + SMALL * spread
-        ratios = np.abs(coef) / errors
-        weak = int(np.argmin(ratios))
-        if len(kept) == 1 or ratios[weak] > np.sqrt(2 * np.log(n)):
-            return coef / size, kept, rmse
-        del kept[weak]
+def _size(A: np.ndarray) -> np.ndarray:
+    return np.sqrt((A**2).mean(0)) + 1e-300
+
+
+def _fitted(A: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
+    """Coefficients of the columns of A, their standard errors, and the RMSE."""
+    size = _size(A)
+    U, s, V = np.linalg.svd(A / size, full_matrices=False)
+    s = np.maximum(s, 1e-14 * s[0])
+    coef = V.T @ ((U.T @ y) / s)
+    rmse = float(np.sqrt(np.mean((A / size @ coef - y) ** 2)))
+    variance = rmse**2 * len(y) / max(len(y) - A.shape[1], 1)
+    return coef / size, np.sqrt(variance * ((V.T / s) ** 2).sum(1)) / size, rmse
 
 
 def quotients(
@@ -105,14 +116,14 @@ def quotients(
         system = np.concatenate([A, -t[:, None] / spread * B], 1)
         size = np.sqrt((system**2).mean(0)) + 1e-300
         _, s, V = np.linalg.svd(system / size, full_matrices=False)
-        if s[-1] > 1e-9 * s[0]:
-            continue
+        if s[-1] > NULL * s[0] or s[-2] <= NULL * s[0]:
+            continue  # none, or several that differ by common factors
         vector = V[-1] / size
         vector[np.abs(vector) * size < SMALL * np.abs(vector * size).max()] = 0.0
         p, q = vector[: len(P)] * spread, vector[len(P) :]
         with np.errstate(all="ignore"):
             error = float(np.sqrt(np.mean((A @ p / (B @ q) - t) ** 2)))
-        if not error <= EXACT * spread * 100 or not np.any(q[1:]):
+        if not error <= EXACT * spread * 100 or (outer.name == "y" and not np.any(q[1:])):
             continue
         p = p / np.array([np.prod(scale ** np.array(k)) for k in P])
         q = q / np.array([np.prod(scale ** np.array(k)) for k in Q])

@@ -18,8 +18,9 @@ from kansym.discovery.groups import reduced
 from kansym.discovery.records import Discovery, Finding, Options, Report, Table, Verdict
 from kansym.discovery.reduce import Problem
 from kansym.discovery.solver import Solver
+from kansym.discovery.tidy import tidied
 from kansym.discovery.units import UnitTable, parse_units
-from kansym.discovery.verdict import judge
+from kansym.discovery.verdict import FEW_NUMBERS, allowed_structure, judge, structure_left
 from kansym.functions import get_library
 from kansym.symbolic.constants import ConstantProblem, decimal
 from kansym.symbolic.formula import Expr
@@ -30,9 +31,11 @@ LEAST_ROWS = 12  # with fewer, none are held out
 SEARCH_ROWS = 2000  # the search itself sees no more; constants are fitted to all
 RIVAL_BITS = 10 / math.log(2)  # ten nats
 STORED = 50  # formulas in a checkpoint
-FINALISTS = 4  # formulas that are snapped
+LEAST_NOISY_ROWS = 50
+MOST_NOISE = 0.3  # of y's spread: beyond it too much could hide
+FINALISTS = 8  # formulas that are snapped
 WORTH = 10.0  # bits that a formula must save over the mean
-LATER = 0.95  # share of the time for the search; the rest is for snapping and the verdict
+LATER = 0.9  # share of the time for the search; the rest is for snapping and the verdict
 
 
 def discover(table: Table, options: Options, report: Report | None = None) -> Discovery:
@@ -72,7 +75,10 @@ class _Search:
         if options.units is not None:
             names = [str(v) for v in table.variables]
             self.units = parse_units(options.units, names, options.target_name)
-        self.solver = Solver(get_library(options.functions), self.budget, options.seed, self._say)
+        self.solver = Solver(
+            get_library(options.functions), self.budget, self._is_noise, options.seed, self._say
+        )
+        self.judged: dict[Expr, bool] = {}
 
     def _say(self, line: str) -> None:
         if self.report is not None:
@@ -89,6 +95,22 @@ class _Search:
             return True
         dims = self.units.by_symbol(self.table.variables)
         return has_consistent_units(expr, dims, self.units.target)
+
+    def _is_noise(self, contest: Contest) -> bool:
+        """Whether the best formula is short and leaves nothing that a smooth model finds."""
+        best = contest.best
+        if best is None or len(self.rows.y) < LEAST_NOISY_ROWS or not best.expr.free_symbols:
+            return False
+        if (
+            best.rmse > MOST_NOISE * contest.spread
+            or len(best.expr.atoms(sympy.Float)) > FEW_NUMBERS
+        ):
+            return False
+        if best.expr not in self.judged:
+            residual = self.rows.y - evaluate(best.expr, self.table.variables, self.rows.X)
+            saved = structure_left(self.rows.X, residual, self.options.seed)
+            self.judged[best.expr] = saved <= allowed_structure(len(residual))
+        return self.judged[best.expr]
 
     def run(self) -> None:
         self.contest.enter(_mean(self.rows), "constant")
@@ -189,7 +211,7 @@ class _Search:
         seen: set[Expr] = set()
         for finding in close:
             expr, _ = snap_expression(canonical(finding.expr), problem, self._is_late)
-            expr = tidied(expr)
+            expr = tidied(expr, self.table)
             shape = expr.replace(lambda e: isinstance(e, sympy.Float), lambda e: sympy.Integer(1))
             if shape not in seen:
                 seen.add(shape)
@@ -253,14 +275,3 @@ def _front(findings: list[Finding]) -> tuple[Finding, ...]:
             front.append(finding)
             best = min(best, finding.loss)
     return tuple(front)
-
-
-def tidied(expr: Expr) -> Expr:
-    """The shortest of a few ways of writing the same formula."""
-    forms = [expr]
-    for rewrite in (sympy.powsimp, sympy.factor_terms, sympy.together, sympy.radsimp):
-        try:
-            forms.append(rewrite(forms[0]))
-        except (ValueError, TypeError, ZeroDivisionError, sympy.PolynomialError):
-            continue
-    return min(forms, key=complexity)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import product
 from typing import TypeVar
 
@@ -29,6 +30,7 @@ from kansym.discovery.reduce import (
     without_columns,
 )
 from kansym.discovery.sheared import sheared
+from kansym.discovery.short import short_pairs
 from kansym.discovery.slopes import Slopes, slopes
 from kansym.discovery.symmetry import FAINT, Split, Symmetry, reach, splits, symmetries, tolerance
 from kansym.discovery.varying import Varying, coefficients, fit_varying, varying_block
@@ -40,11 +42,17 @@ from kansym.symbolic.snap import snap_expression
 MAX_DEPTH = 8
 MAX_SPLITS = 4
 QUOTIENT_COLUMNS = 4
+SHORT_COLUMNS = 3
+SMALL_TABLE = 100  # rows: short expressions are tried before slopes
+LEAST_ROWS = 12  # for a surface
+NAMES = 10  # of a curve that enter the larger contest
 NAMED_MODELS = 2  # additive models whose parts are named
 ROUGH = 0.01  # variance about neighbours, of y's, of a curve over a monomial
 SHARP = 1e-3  # error of an additive model, of y's spread, below which it is taken for the law
 AS_GOOD = 1.5  # times the error of the surface: an additive model that good is taken for it, too
 COMBINATIONS = 8  # of names of several parts
+UNSEEN = 3.0  # times the misfit of a sum of curves, which each of them may be off
+ROUNDING = 1e-10  # of a target's spread
 REMAINDERS = 2  # combinations of names for all parts but one, whose remainder is solved
 WORSE = 4.0  # times the error of the surface before a reduction: then it was none
 CURVE_ERROR = 0.3  # of a curve over one variable, of y's spread
@@ -52,10 +60,14 @@ CURVE_ERROR = 0.3  # of a curve over one variable, of y's spread
 
 @dataclass(frozen=True)
 class Solver:
-    """Searches with the given functions until a formula reaches the data or the budget is spent."""
+    """Searches with the given functions until a formula reaches the data or the budget is spent.
+
+    is_noise: whether what the best formula of the whole problem leaves is nothing but noise.
+    """
 
     functions: Sequence[SymbolicFunction]
     budget: Budget
+    is_noise: Callable[[Contest], bool] = lambda contest: False
     seed: int = 0
     report: Callable[[str], None] = lambda line: None
 
@@ -79,12 +91,23 @@ class Solver:
             self._name_curve(problem, contest, expected)
         elif m > 1:
             self._ladder(problem, contest)
-            if not self._is_done(contest) and problem.depth < MAX_DEPTH:
-                self._reduce(problem, contest, expected)
+            steps = [lambda: self._reduce(problem, contest, expected)]
+            steps.insert(
+                0 if len(problem.y) < SMALL_TABLE else 1, lambda: self._short(problem, contest)
+            )
+            for step in steps:
+                if not self._is_done(contest):
+                    step()
         return contest.ranking
 
-    def _is_done(self, contest: Contest) -> bool:
-        return self.budget.is_over or contest.reaches(contest.best)
+    def _is_done(self, contest: Contest, problem: Problem | None = None) -> bool:
+        """Whether to stop: nothing is left of the budget, or of the data. Given the problem at the
+        root, also where what is left of it is noise."""
+        if self.budget.is_over or contest.reaches(contest.best):
+            return True
+        if problem is None or problem.depth > 0:
+            return False
+        return self.is_noise(contest)
 
     # -- one variable ------------------------------------------------------------------------------
 
@@ -102,7 +125,7 @@ class Solver:
         self, problem: Problem, u: np.ndarray, symbol: Symbol, weight: np.ndarray | None
     ) -> list[Entry]:
         return name_curve(
-            u, problem.y, symbol, self.functions, problem.noise, 4, weight, True, self.budget
+            u, problem.y, symbol, self.functions, problem.noise, NAMES, weight, True, self.budget
         )
 
     # -- the ladder --------------------------------------------------------------------------------
@@ -191,10 +214,22 @@ class Solver:
                 if self._is_done(contest):
                     return
 
+    def _short(self, problem: Problem, contest: Contest) -> None:
+        if problem.X.shape[1] > SHORT_COLUMNS or problem.noise:
+            return
+        for outer in outers_for(problem.y, self.names):
+            with np.errstate(all="ignore"):
+                t = outer.forward(problem.y)
+            if np.isfinite(t).all():
+                for expr in short_pairs(problem.X, t, problem.symbols, self.names):
+                    contest.enter(outer.undone(expr, problem.y), "pair of short expressions")
+            if self._is_done(contest):
+                return
+
     # -- reductions --------------------------------------------------------------------------------
 
     def _reduce(self, problem: Problem, contest: Contest, expected: float | None) -> None:
-        if len(problem.y) < 12:
+        if len(problem.y) < LEAST_ROWS or problem.depth >= MAX_DEPTH:
             return
         rng = np.random.default_rng([self.seed, problem.depth, problem.X.shape[1]])
         surface = slopes(problem.X, problem.y, rng)
@@ -215,26 +250,32 @@ class Solver:
             return
         found = symmetries(surface)
         plans = _plans(found)
-        for symmetry_set in plans[:1]:
-            self._try(problem, symmetry_set, contest, surface)
-            if self._is_done(contest):
+        for plan in plans[:1]:
+            self._try(problem, plan, contest, surface)
+            if self._is_done(contest, problem):
                 return
-        for step in (self._varying, self._split, self._sheared):
+        for step in (self._varying, self._sheared):
             step(problem, surface, contest)
-            if self._is_done(contest):
+            if self._is_done(contest, problem):
                 return
-        for symmetry_set in plans[1:]:
-            self._try(problem, symmetry_set, contest, surface)
-            if self._is_done(contest):
+        # The surest first; a split rests on second slopes, which are twice as uncertain.
+        moves: list[tuple[float, Callable[[], None]]] = [
+            (max(s.misfit for s in plan), partial(self._try, problem, plan, contest, surface))
+            for plan in plans[1:]
+        ]
+        moves += [
+            (split.misfit / 2, partial(self._split, problem, split, surface, contest))
+            for split in splits(surface, self.names)[:MAX_SPLITS]
+        ]
+        for _, move in sorted(moves, key=lambda move: move[0]):
+            move()
+            if self._is_done(contest, problem):
                 return
 
-    def _split(self, problem: Problem, surface: Slopes, contest: Contest) -> None:
-        for split in splits(surface, self.names)[:MAX_SPLITS]:
-            parts = split_by(problem, split, surface)
-            if parts is not None:
-                self._join(parts, contest)
-            if self._is_done(contest):
-                return
+    def _split(self, problem: Problem, split: Split, surface: Slopes, contest: Contest) -> None:
+        parts = split_by(problem, split, surface)
+        if parts is not None:
+            self._join(parts, contest)
 
     def _sheared(self, problem: Problem, surface: Slopes, contest: Contest) -> None:
         """Laws of two variables in which one stands in both parts."""
@@ -290,12 +331,11 @@ class Solver:
             C = canonical(self._snapped(inner, entry)).as_independent(*inner.symbols)[1]
             C = C.as_independent(*inner.symbols, as_Add=False)[1]
             values = evaluate(C, inner.symbols, inner.X)
-            named = []
-            for part in coefficients(A, values, t):
-                rest = Problem(
-                    problem.X[:, [i]], part, (problem.symbols[i],),
-                    problem.noise or SHARP**2 * float(np.std(t)), None, depth,
-                )  # fmt: skip
+            named, parts = [], coefficients(A, values, t)
+            misfit = float(np.sqrt(np.mean((parts[0] + parts[1] * values - t) ** 2)))
+            noise = max(UNSEEN * misfit, ROUNDING * float(np.std(t)))
+            for part in parts:
+                rest = Problem(problem.X[:, [i]], part, (problem.symbols[i],), noise, None, depth)
                 named.append(self.solve(rest)[:3])
             for A0, A1 in _combinations(named):
                 whole = model.outer.undone(A0.expr + A1.expr * C, problem.y)
@@ -337,7 +377,7 @@ class Solver:
                 if self._is_done(contest):
                     return
         known = [
-            [self._snapped(part, entry) for entry in entries]
+            [self._known(parts.split, part, entry) for entry in entries]
             for part, entries in zip(parts.problems, named, strict=False)
         ]
         for last in reversed(range(len(sizes))):
@@ -358,6 +398,11 @@ class Solver:
                 contest.enter(parts.join([*exprs, entry.expr]), parts.split.kind)
                 if self._is_done(contest):
                     return
+
+    def _known(self, split: Split, part: Problem, entry: Entry) -> Expr:
+        """A part's name, snapped; of a sum, without its constant: it belongs to the whole."""
+        expr = self._snapped(part, entry)
+        return expr if split.is_product else expr.as_coeff_Add()[1]
 
     def _snapped(self, part: Problem, entry: Entry) -> Expr:
         rows = ConstantProblem(part.symbols, part.X, part.y, part.weight)

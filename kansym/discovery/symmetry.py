@@ -27,12 +27,13 @@ from itertools import combinations, permutations
 
 import numpy as np
 
-from kansym.discovery.monomial import nice_power
+from kansym.discovery.monomial import NEAR, nice_power
 from kansym.discovery.outer import Outer, outers_for
 from kansym.discovery.slopes import Slopes
 
-LEAST_MISFIT, MOST_MISFIT = 0.01, 0.15  # of a relation, relative to the slopes in it
+LEAST_MISFIT, MOST_MISFIT = 0.01, 0.3  # of a relation, relative to the slopes in it
 MISFIT_PER_ERROR = 8.0  # how much worse slopes are than the surface they come from
+NEAR_PER_MISFIT, MOST_NEAR = 0.5, 0.12
 NEAR_SHIFT = 0.02  # of the spread: shifts that close are one
 MAX_SHIFTS = 4
 FAINT = 1e-3  # share of y's spread that a column must move to be needed
@@ -108,11 +109,16 @@ def _relation(target: np.ndarray, columns: Sequence[np.ndarray]) -> tuple[np.nda
     return coef, float(np.sqrt(np.mean((A @ coef - target) ** 2)) / size)
 
 
+def _near(misfit: float) -> float:
+    """How far an exponent may be from the fraction it is taken for, when slopes are uncertain."""
+    return min(NEAR + NEAR_PER_MISFIT * misfit, MOST_NEAR)
+
+
 def _powers(slopes: Slopes) -> Iterator[Symmetry]:
     scaled = slopes.X * slopes.first
     for i in range(scaled.shape[1]):
         (s,), misfit = _relation(scaled[:, i], [slopes.values])
-        power = nice_power(s)
+        power = nice_power(s, _near(misfit))
         if power and (power.denominator == 1 or np.all(slopes.X[:, i] > 0)):
             yield Symmetry("power", i, (), (), float(power), misfit)
 
@@ -137,10 +143,10 @@ def _scaling(slopes: Slopes, scaled: np.ndarray, i: int, j: int) -> Iterator[Sym
     limit = tolerance(slopes)
     for pivot, partner in ((i, j), (j, i)):
         (r,), misfit = _relation(scaled[:, pivot], [scaled[:, partner]])
-        ratio, power = nice_power(r), 0.0
+        ratio, power = nice_power(r, _near(misfit)), 0.0
         if ratio is None or misfit > limit:
             (r, s), misfit = _relation(scaled[:, pivot], [scaled[:, partner], slopes.values])
-            ratio, drawn = nice_power(r), nice_power(s)
+            ratio, drawn = nice_power(r, _near(misfit)), nice_power(s, _near(misfit))
             if drawn is None or not drawn:
                 continue
             power = float(drawn)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import sympy
 
 from kansym.discovery.additive import fit_additive
 from kansym.discovery.outer import IDENTITY
@@ -11,6 +12,9 @@ from kansym.discovery.surrogate import MAX_ROWS, Surface
 
 ROUNDING = 1e-9  # of y's spread: a residual below it is no misfit
 STRUCTURE = 0.03  # share of the residual's RMSE that a smooth model may save by chance
+FEW_ROWS = 30
+CLEAR_R2 = 0.9  # below it noise could hide structure that no smooth model sees
+FEW_NUMBERS = 6  # decimals; a formula with more is rather an interpolation
 LITTLE_R2 = 0.5  # of a formula that says more about y than its mean, but not what y is
 
 
@@ -55,8 +59,17 @@ def judge(
         return Verdict.AMBIGUOUS, (
             f"{len(rivals)} other formula{'s' if len(rivals) > 1 else ''} describe the data as well"
         )
-    if len(y) < 10:
+    if len(y) < FEW_ROWS:
         return Verdict.AMBIGUOUS, f"{len(y)} rows are too few to rule out other formulas"
+    if r2 < CLEAR_R2:
+        return Verdict.AMBIGUOUS, (
+            f"what is left, {1 - r2:.0%} of y's variance, looks like noise, but could hide more"
+        )
+    numbers = len(chosen.expr.atoms(sympy.Float))
+    if numbers > FEW_NUMBERS:
+        return Verdict.AMBIGUOUS, (
+            f"with {numbers} fitted numbers the formula could be an approximation of another law"
+        )
     return Verdict.CONSISTENT, (
         "the residual shows no structure, and no other formula found comes close"
     )
@@ -68,17 +81,21 @@ def allowed_structure(n: int) -> float:
 
 
 def structure_left(X: np.ndarray, residual: np.ndarray, seed: int) -> float:
-    """Share of the residual's RMSE that a smooth model saves when every row is left out in turn."""
+    """Share of the residual's RMSE that a smooth model saves when every row is left out in turn.
+
+    A surface may find a pattern in noise; what is there shows in both halves of the rows.
+    """
     size = float(np.sqrt(np.mean(residual**2)))
     if size == 0 or len(residual) < 8:
         return 0.0
     r = residual / size
-    errors = [1.0]
     model = fit_additive(X, r, IDENTITY)
-    if model is not None:
-        errors.append(model.error)
-    rng = np.random.default_rng(seed)
-    rows = rng.choice(len(r), min(len(r), MAX_ROWS), replace=False)
-    surface = Surface(X[rows], r[rows])
-    errors.append(surface.error * surface.spread)
-    return 1 - min(errors)
+    saved = 0.0 if model is None else 1 - model.error
+    order = np.random.default_rng(seed).permutation(len(r))
+    halves = (order[:MAX_ROWS], order[-MAX_ROWS:])
+    by_surface = 1.0
+    for rows in halves if len(r) > MAX_ROWS else halves[:1]:
+        if by_surface > allowed_structure(len(r)):
+            surface = Surface(X[rows], r[rows])
+            by_surface = min(by_surface, 1 - surface.error * surface.spread)
+    return max(saved, by_surface)

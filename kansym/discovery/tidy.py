@@ -1,0 +1,81 @@
+"""A found formula as a person would write it, the same at every row of the table."""
+
+from __future__ import annotations
+
+import numpy as np
+import sympy
+from sympy import Dummy
+
+from kansym.discovery.contest import complexity, evaluate
+from kansym.discovery.records import Table
+from kansym.symbolic.formula import Expr
+
+FACTORABLE = 80  # operations of an expression that is factored
+SAME = 1e-9  # of the values' size: two ways of writing differ by no more than rounding
+
+
+def tidied(expr: Expr, table: Table) -> Expr:
+    """The shortest of a few ways of writing the formula.
+
+    Variables that are positive in every row are treated as such, and of |g| the sign is dropped
+    where g has the same one in every row: sqrt((x - y)^2) becomes x - y or y - x.
+    """
+    low = table.X.min(0)
+    positive = {
+        v: Dummy(str(v), positive=True)
+        for v, least in zip(table.variables, low, strict=True)
+        if least > 0
+    }
+    start = expr.xreplace(positive)
+    forms = [start]
+    for rewrite in (sympy.powsimp, sympy.factor_terms, sympy.together, sympy.radsimp, _factored):
+        try:
+            forms.append(rewrite(start))
+        except (ValueError, TypeError, ZeroDivisionError, sympy.PolynomialError):
+            continue
+    back = {dummy: v for v, dummy in positive.items()}
+    written = [_without_abs(form.xreplace(back), table) for form in forms]
+    reference = evaluate(expr, table.variables, table.X)
+    same = [form for form in written if _agrees(form, reference, table)]
+    return min([expr, *same], key=complexity)
+
+
+def _agrees(form: Expr, reference: np.ndarray, table: Table) -> bool:
+    values = evaluate(form, table.variables, table.X)
+    size = float(np.sqrt(np.mean(reference**2))) or 1.0
+    return bool(np.all(np.abs(values - reference) <= SAME * size + SAME * np.abs(reference)))
+
+
+def _factored(expr: Expr) -> Expr:
+    """Polynomials and quotients, inside roots too, as products of factors."""
+    if expr.count_ops() > FACTORABLE:
+        return expr
+    roots = expr.atoms(sympy.Pow)
+    inner = {p: _root(sympy.factor(p.base), p.exp) for p in roots if not p.base.is_Symbol}
+    return sympy.factor_terms(expr.xreplace(inner))
+
+
+def _root(base: Expr, power: Expr) -> Expr:
+    """base^power with even powers drawn out of a square root as |.|."""
+    if power not in (sympy.S.Half, -sympy.S.Half):
+        return base**power
+    outside, inside = sympy.S.One, sympy.S.One
+    for factor in sympy.Mul.make_args(base):
+        root, exponent = factor.as_base_exp()
+        if exponent.is_Integer and exponent % 2 == 0:
+            outside *= sympy.Abs(root) ** (2 * power * exponent / 2)
+        else:
+            inside *= factor
+    return outside * inside**power
+
+
+def _without_abs(expr: Expr, table: Table) -> Expr:
+    """|g| as g or -g where g keeps its sign on all rows."""
+    signs = {}
+    for node in expr.atoms(sympy.Abs):
+        values = evaluate(node.args[0], table.variables, table.X)
+        if np.all(values >= 0):
+            signs[node] = node.args[0]
+        elif np.all(values <= 0):
+            signs[node] = -node.args[0]
+    return expr.xreplace(signs)
