@@ -38,8 +38,8 @@ class Additive:
 def fit_additive(X: np.ndarray, y: np.ndarray, outer: Outer) -> Additive | None:
     """The additive model of T(y) on the grid with the least leave-one-out error; None when there
     are too few rows for the coarsest."""
-    t = outer.forward(y)
-    slope = np.abs(outer.slope(y))
+    with np.errstate(all="ignore"):
+        t, slope = outer.forward(y), np.abs(outer.slope(y))
     if not (np.isfinite(t).all() and np.isfinite(slope).all()):
         return None
     best: Additive | None = None

@@ -107,7 +107,10 @@ class Answer:
         found: dict[Expr, Finding] = {}
         for finding in close:
             expr, _ = snap_expression(canonical(finding.expr), problem, self.is_late)
-            snapped = self.finding(Entry(tidied(expr, self.table), 0.0, 0.0, finding.found_by))
+            expr = tidied(expr, self.table)
+            if not self.contest.accepts(expr):
+                expr = finding.expr
+            snapped = self.finding(Entry(expr, 0.0, 0.0, finding.found_by))
             found.setdefault(_shape(snapped.expr), snapped)
         best, *others = sorted(found.values(), key=lambda f: f.score)
         return best, tuple(f for f in others if f.score - best.score < RIVAL_BITS)

@@ -104,7 +104,7 @@ def _line(u: np.ndarray, v: np.ndarray, symbol: Symbol) -> Expr:
 def _singles(
     u: np.ndarray, v: np.ndarray, symbol: Symbol, functions: Sequence[SymbolicFunction]
 ) -> Proposals:
-    x, y = (torch.as_tensor(np.ascontiguousarray(values))[None] for values in (u, v))
+    x, y = (torch.tensor(values)[None] for values in (u, v))
     fits = fit_affine(x, y, functions)
     unexplained = np.maximum(1 - fits.r2[0].numpy(), UNEXPLAINED)
     bits = 0.5 * len(u) * np.log2(unexplained) + np.array([f.complexity for f in functions])
@@ -123,7 +123,7 @@ def _through_zero(
     """c f(a u): what noise cannot tell from more numbers."""
     rates = np.logspace(-1, 1.2, RATES) / np.abs(u).max()
     rates = torch.as_tensor(np.concatenate([rates, -rates]))[:, None]
-    x, y = torch.as_tensor(np.ascontiguousarray(u)), torch.as_tensor(np.ascontiguousarray(v))
+    x, y = torch.tensor(u), torch.tensor(v)
     found = []
     for f in functions:
         values = f.torch(rates * x)

@@ -32,6 +32,10 @@ fewer."""
 # -- products of powers --------------------------------------------------------------------------
 
 
+class RowsError(ValueError):
+    """Rows that no product of powers can take: a zero, or a sign under a root."""
+
+
 @dataclass(frozen=True)
 class Groups:
     """What Buckingham's theorem makes of a table: y = M(x) F(groups).
@@ -237,8 +241,8 @@ class Reduction:
 def reduced(X: Any, y: Any, table: UnitTable) -> Reduction:
     """The rows X [n, columns], y [n] in dimensionless groups, for a search with fewer variables.
 
-    Raises ValueError where M or a group is not a finite number, or M is 0, in some row, and when no
-    product of powers has the dimension of the target.
+    Raises RowsError where M or a group is not a finite number, or M is 0, in some row, and
+    ValueError when no product of powers has the dimension of the target.
     """
     values = as_matrix(X, n_columns=len(table.names), rule="units").cpu().numpy()
     goal = as_targets(y, len(values), 1).cpu().numpy()[:, 0]
@@ -278,7 +282,7 @@ def _finite(values: np.ndarray, name: Expr, role: str) -> np.ndarray:
     bad = np.flatnonzero(~np.isfinite(narrow))
     if len(bad):
         shown = ", ".join(map(str, bad[:3])) + (", ..." if len(bad) > 3 else "")
-        raise ValueError(
+        raise RowsError(
             f"X must make {name}, {role} in every row; it does not in {len(bad)} of {len(values)}"
             f" rows ({shown}). Drop those rows, add a column of that unit that is always positive,"
             " or search without reducing"

@@ -1,4 +1,4 @@
-"""Spline networks: what there is to say where no formula is found, and a last source of formulas.
+"""Spline networks: what there is to say where no formula is found.
 
 Small shapes first, product nodes among them, two starts each; a coarse-to-fine fit by
 Levenberg-Marquardt, judged on rows kept out of it.
@@ -16,9 +16,7 @@ import torch
 
 from kansym.discovery.budget import Budget
 from kansym.discovery.records import Table
-from kansym.errors import KansymError
 from kansym.model import KAN
-from kansym.symbolic.formula import Expr
 
 STARTS = 2
 STEPS = 40
@@ -26,7 +24,6 @@ GRIDS = (3, 6, 12)
 LEAST_ROWS = 40
 LEAST_SECONDS = 3.0
 MOST_COEFFICIENTS = 0.5  # per row
-NAMING_SHARE = 0.4  # of the time left; naming under way is finished
 
 
 @dataclass(frozen=True)
@@ -99,21 +96,3 @@ def _trained(
     with torch.no_grad():
         error = model(torch.as_tensor(held_out.X))[:, 0].numpy() - held_out.y
     return SplineNetwork(model, float(np.sqrt(np.mean(error**2))))
-
-
-def network_formula(
-    network: SplineNetwork, table: Table, functions: Sequence[str], budget: Budget
-) -> Expr | None:
-    """The formula that the pruned network's edges are named with; None when nothing is left."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        try:
-            model = network.model.prune().merge()
-            model.fit((table.X, table.y), "LM", STEPS, progress=False, max_time=1.0)
-            left = budget.seconds_left
-            model.auto_symbolic(functions, NAMING_SHARE * left if np.isfinite(left) else None)
-            formula = model.symbolic_formula()
-        except (KansymError, ValueError):
-            return None
-    pairs = dict(zip(formula.variables, table.variables, strict=True))
-    return formula.exprs[0].xreplace(pairs)

@@ -7,6 +7,7 @@ polynomials are fitted, and terms that the fit hardly misses are left out.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from itertools import combinations_with_replacement
 
@@ -58,9 +59,11 @@ def polynomials(X: np.ndarray, y: np.ndarray, symbols: Sequence[Symbol]) -> Iter
     n, m = X.shape
     spread = float(np.std(y)) or 1.0
     for degree in POLYNOMIAL_DEGREES:
-        for powers in (_separate(m, degree), monomials(m, degree)):
-            if len(powers) > SHARE * n or len(powers) > MOST_TERMS:
-                continue
+        most = min(SHARE * n, MOST_TERMS)
+        forms = [_separate(m, degree)] if m * degree < most else []
+        if math.comb(m + degree, degree) <= most:
+            forms.append(monomials(m, degree))
+        for powers in forms:
             A = _values(X, powers)
             coef, errors, rmse = _fitted(A, y)
             exact = rmse <= EXACT * spread
@@ -81,7 +84,8 @@ def polynomials(X: np.ndarray, y: np.ndarray, symbols: Sequence[Symbol]) -> Iter
 
 def _separate(m: int, degree: int) -> list[tuple[int, ...]]:
     """Powers of single variables."""
-    return [p for p in monomials(m, degree) if sum(k > 0 for k in p) < 2]
+    alone = [tuple(k * (i == j) for j in range(m)) for i in range(m) for k in range(1, degree + 1)]
+    return [(0,) * m, *alone]
 
 
 def _size(A: np.ndarray) -> np.ndarray:
@@ -109,9 +113,9 @@ def quotients(
     scale = np.abs(X).max(0)
     Z = X / scale
     for top, bottom in DEGREES:
-        P, Q = monomials(m, top), monomials(m, bottom)
-        if len(P) + len(Q) > SHARE * n:
+        if math.comb(m + top, top) + math.comb(m + bottom, bottom) > SHARE * n:
             continue
+        P, Q = monomials(m, top), monomials(m, bottom)
         A, B = _values(Z, P), _values(Z, Q)
         system = np.concatenate([A, -t[:, None] / spread * B], 1)
         size = np.sqrt((system**2).mean(0)) + 1e-300

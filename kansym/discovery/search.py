@@ -14,12 +14,11 @@ from kansym.discovery.budget import Budget
 from kansym.discovery.constraints import passes, rules
 from kansym.discovery.contest import Contest, evaluate
 from kansym.discovery.dimensions import has_consistent_units
-from kansym.discovery.groups import reduced
+from kansym.discovery.groups import RowsError, reduced
 from kansym.discovery.networks import (
     LEAST_SECONDS,
     SplineNetwork,
     best_network,
-    network_formula,
 )
 from kansym.discovery.records import Discovery, Options, Report, Table
 from kansym.discovery.reduce import Problem
@@ -38,7 +37,6 @@ STORED = 50  # formulas in a checkpoint
 LEAST_NOISY_ROWS = 50
 MOST_NOISE = 0.3  # of y's spread: beyond it too much could hide
 SOLVING, LATER = 0.7, 0.9  # shares of the time after which the search, and networks, must end
-NETWORK_SHARE = 0.6  # of the time left for networks, that training takes; the rest is for names
 
 
 def discover(table: Table, options: Options, report: Report | None = None) -> Discovery:
@@ -52,6 +50,7 @@ def discover(table: Table, options: Options, report: Report | None = None) -> Di
         search.run()
     except KeyboardInterrupt:
         stopped = "interrupted"
+    search.store()
     return search.result(search.budget.stopped_by or stopped)
 
 
@@ -89,7 +88,7 @@ class _Search:
         if self.report is not None:
             best = self.contest.best
             self.report(line, None if best is None else self._answer().finding(best))
-        self._store()
+        self.store()
 
     def _accepts(self, expr: Expr) -> bool:
         if not expr.free_symbols:
@@ -144,22 +143,18 @@ class _Search:
         self.solver.solve(problem, self.contest)
 
     def _train_networks(self) -> None:
-        """Splines where formulas fail: they are an answer of their own, and may have a name."""
+        """Splines where formulas fail: they say what can be predicted, and from what."""
         total = self.options.max_time
         self.budget.extend_to(None if total is None else LATER * total)
         if self.budget.is_over or self.budget.seconds_left < LEAST_SECONDS:
             return
         train, held_out = self._in_use(self.rows), self._in_use(self.table.rows(self.held_out))
         seed, jobs = self.options.seed, self.options.n_jobs
-        training = Budget(NETWORK_SHARE * self.budget.seconds_left) if total else Budget()
+        training = Budget(self.budget.seconds_left if total else None)
         self.network = best_network(train, held_out, seed, jobs, training)
         if self.network is not None:
             self.network = replace(self.network, columns=tuple(self.columns.tolist()))
             self._say(f"spline network {self.network.model.width}: RMSE {self.network.rmse:.3g}")
-            names = [f.name for f in self.solver.functions]
-            expr = network_formula(self.network, train, names, self.budget)
-            if expr is not None:
-                self.contest.enter(expr, "network")
 
     def _in_use(self, rows: Table) -> Table:
         """The columns that the search uses."""
@@ -168,7 +163,10 @@ class _Search:
 
     def _solve_in_groups(self, units: UnitTable) -> None:
         """Buckingham's theorem first: fewer variables, and every answer keeps the units."""
-        groups = reduced(self.rows.X, self.rows.y, units)
+        try:
+            groups = reduced(self.rows.X, self.rows.y, units)
+        except RowsError:
+            return  # zeros or signs that no product of powers can take: the rules still hold
         if not groups.monomials:
             self.contest.enter(decimal(float(groups.y.mean())) * groups.scale, "units")
             return
@@ -186,9 +184,10 @@ class _Search:
             self.key = checkpoint.fingerprint(self.table, self.options)
             for expr, found_by in checkpoint.load(path, self.key, self.table.variables):
                 self.contest.enter(expr, found_by)
-            self._store()
+            self.store()
 
-    def _store(self) -> None:
+    def store(self) -> None:
+        """Keep the formulas found so far, where a checkpoint was asked for."""
         path = self.options.checkpoint
         if path is not None:
             symbols = self.table.variables

@@ -433,7 +433,7 @@ def _plans(found: Sequence[Symmetry]) -> list[list[Symmetry]]:
     drawn = [s for s in found if s.kind != "power" and (s.power or s.kind == "triple")]
     plans = [[*powers, *pure]] if powers or pure else []
     if powers and pure:
-        plans.append(powers)
+        plans += [pure, powers]
     kinds = list(dict.fromkeys(s.kind for s in pure))
     if len(kinds) > 1:
         plans += [[s for s in pure if s.kind == kind] for kind in kinds]

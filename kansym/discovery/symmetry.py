@@ -36,6 +36,7 @@ MISFIT_PER_ERROR = 8.0  # how much worse slopes are than the surface they come f
 NEAR_PER_MISFIT, MOST_NEAR = 0.5, 0.12
 NEAR_SHIFT = 0.02  # of the spread: shifts that close are one
 MAX_SHIFTS = 4
+FAR_SHIFT = 20.0  # spreads from the mean
 FAINT = 1e-3  # share of y's spread that a column must move to be needed
 
 
@@ -241,6 +242,8 @@ class _Target:
             if size == 0:
                 continue
             c = float(h @ (self.t * h - self.products[pair])) / size
+            if abs(c - float(np.mean(self.t))) > FAR_SHIFT * spread:
+                continue  # so far away every sum looks like a product
             is_new = all(abs(other - c) > NEAR_SHIFT * spread for other in found)
             if is_new and self.not_a_product(c)[pair] < limit:
                 found.append(c)
