@@ -23,7 +23,6 @@ RIVAL_BITS = 10 / math.log(2)  # ten nats
 FINALISTS = 8  # formulas that are snapped
 WORTH = 10.0  # bits that a formula must save over the mean
 BETTER = 0.99  # of the loss of a simpler formula, that one on the front must get below
-PERMUTATIONS = 3
 UNKNOWN = 0.5  # relative standard error of a number that the data do not determine
 
 
@@ -65,10 +64,8 @@ class Answer:
             reason=reason,
             rivals=rivals,
             noise=0.0 if verdict is Verdict.EXACT else rmse,
-            importance=self._importance(chosen, network),
             splines_rmse=float("nan") if network is None else network.rmse,
             network=None if network is None else network.model,
-            network_columns=() if network is None else network.columns,
             n_candidates=self.contest.budget.n_candidates,
             seconds=self.contest.budget.seconds,
             stopped=stopped,
@@ -129,28 +126,6 @@ class Answer:
 
     def _problem(self, rows: Table) -> ConstantProblem:
         return ConstantProblem(rows.variables, rows.X, rows.y, rows.weight)
-
-    def _importance(self, chosen: Finding, network: SplineNetwork | None) -> np.ndarray:
-        """Share of the formula's variance that is lost when a column is shuffled; without a
-        formula, of the spline network's."""
-        X = self.table.X
-
-        def value(rows: np.ndarray) -> np.ndarray:
-            if network is not None and not chosen.expr.free_symbols:
-                return network.model.predict(rows[:, network.columns])[:, 0]
-            return evaluate(chosen.expr, self.table.variables, rows)
-
-        here = value(X)
-        variance = float(np.var(here))
-        shares = np.zeros(X.shape[1])
-        rng = np.random.default_rng([self.options.seed, 2])
-        for i in range(X.shape[1]) if variance > 0 else ():
-            for _ in range(PERMUTATIONS):
-                shuffled = X.copy()
-                shuffled[:, i] = rng.permutation(X[:, i])
-                change = (value(shuffled) - here) ** 2
-                shares[i] += float(np.mean(change[np.isfinite(change)])) / (2 * variance)
-        return shares / PERMUTATIONS
 
 
 def mean_of(rows: Table) -> Expr:

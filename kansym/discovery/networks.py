@@ -23,16 +23,16 @@ STEPS = 40
 GRIDS = (3, 6, 12)
 LEAST_ROWS = 40
 LEAST_SECONDS = 3.0
+MOST_COLUMNS = 12
 MOST_COEFFICIENTS = 0.5  # per row
 
 
 @dataclass(frozen=True)
 class SplineNetwork:
-    """A trained network over some columns of a table, and its RMSE on the rows held out."""
+    """A trained network and its RMSE on the rows held out."""
 
     model: KAN
     rmse: float
-    columns: tuple[int, ...] = ()
 
 
 def shapes(m: int) -> list[list[int | list[int]]]:
@@ -56,7 +56,7 @@ def best_network(
         for start in range(STARTS)
         if _n_coefficients(width) <= MOST_COEFFICIENTS * n
     ]
-    if n < LEAST_ROWS or not plans or len(held_out.y) == 0:
+    if n < LEAST_ROWS or m > MOST_COLUMNS or not plans or len(held_out.y) == 0:
         return None
     left = budget.seconds_left
     share = None if not np.isfinite(left) else max(left / len(plans), 0.2)

@@ -108,9 +108,8 @@ class Discovery:
     findings: the Pareto front, simplest first; `chosen` is one of them.
     rivals: other formulas that the data hardly tell from the chosen one.
     noise: standard deviation of y's error, given or estimated.
-    importance: share of the variance of the answer that is lost when a column is shuffled,
-    [columns]. network: the best spline network (`KAN`) over the columns `network_columns`, where a
-    formula was not enough; splines_rmse: its error on held-out rows, NaN where none was trained.
+    network: the best spline network (`KAN`) where a formula was not enough; splines_rmse: its error
+    on held-out rows, NaN where none was trained.
     n_candidates: formulas fitted. seconds: spent. stopped: "done", "time", "candidates",
     "interrupted".
     """
@@ -121,10 +120,8 @@ class Discovery:
     reason: str
     rivals: tuple[Finding, ...] = ()
     noise: float = 0.0
-    importance: np.ndarray = field(default_factory=lambda: np.zeros(0))
     splines_rmse: float = float("nan")
     network: Any = None
-    network_columns: tuple[int, ...] = ()
     n_candidates: int = 0
     seconds: float = 0.0
     stopped: str = "done"

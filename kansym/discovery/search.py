@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import sympy
 from sympy import Dummy
@@ -62,7 +60,6 @@ class _Search:
         self.table = table
         time = options.max_time
         self.budget = Budget(None if time is None else SOLVING * time, options.max_candidates)
-        self.columns = np.arange(table.X.shape[1])
         self.network: SplineNetwork | None = None
         rng = np.random.default_rng([options.seed, 1])
         self.held_out = _held_out(table, rng)
@@ -134,10 +131,10 @@ class _Search:
         if not len(usable) or self.contest.reaches(self.contest.best):
             return
         rng = np.random.default_rng([self.options.seed, 3])
-        self.columns = usable[relevant_columns(self.rows.X[:, usable], self.rows.y, rng)]
-        symbols = tuple(self.table.variables[i] for i in self.columns)
+        columns = usable[relevant_columns(self.rows.X[:, usable], self.rows.y, rng)]
+        symbols = tuple(self.table.variables[i] for i in columns)
         problem = Problem(
-            self.rows.X[:, self.columns], self.rows.y, symbols, self.contest.noise,
+            self.rows.X[:, columns], self.rows.y, symbols, self.contest.noise,
             self.rows.weight,
         )  # fmt: skip
         self.solver.solve(problem, self.contest)
@@ -148,18 +145,12 @@ class _Search:
         self.budget.extend_to(None if total is None else LATER * total)
         if self.budget.is_over or self.budget.seconds_left < LEAST_SECONDS:
             return
-        train, held_out = self._in_use(self.rows), self._in_use(self.table.rows(self.held_out))
+        held_out = self.table.rows(self.held_out)
         seed, jobs = self.options.seed, self.options.n_jobs
         training = Budget(self.budget.seconds_left if total else None)
-        self.network = best_network(train, held_out, seed, jobs, training)
+        self.network = best_network(self.rows, held_out, seed, jobs, training)
         if self.network is not None:
-            self.network = replace(self.network, columns=tuple(self.columns.tolist()))
             self._say(f"spline network {self.network.model.width}: RMSE {self.network.rmse:.3g}")
-
-    def _in_use(self, rows: Table) -> Table:
-        """The columns that the search uses."""
-        variables = tuple(rows.variables[i] for i in self.columns)
-        return Table(rows.X[:, self.columns], rows.y, variables, rows.weight)
 
     def _solve_in_groups(self, units: UnitTable) -> None:
         """Buckingham's theorem first: fewer variables, and every answer keeps the units."""

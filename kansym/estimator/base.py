@@ -112,10 +112,19 @@ class FormulaModel(BaseEstimator):
         check_is_fitted(self)
         network = self._network
         if network is None:
+            network = self._splines
+        if network is None:
             network = self._network = KAN.from_formula(self.formula_, *self._rows)
             network.feature_names, network.target_names = self._names, self._targets
         assert network is not None
         return network
+
+    @property
+    def _splines(self) -> KAN | None:
+        """The smooth network that is the answer where there is no formula, of one output."""
+        found = self._discoveries()
+        no_formula = len(found) == 1 and found[0].verdict == Verdict.NONE
+        return found[0].network if no_formula else None
 
     # -- what the search says about them ----------------------------------------------------------
 
@@ -150,6 +159,9 @@ class FormulaModel(BaseEstimator):
         formula, X = self._formula(None), self._rows[0]
         rng = np.random.default_rng(0)
         X = X[rng.permutation(len(X))[:IMPORTANCE_ROWS]]
+        splines = self._splines
+        if splines is not None:
+            return splines.feature_scores(X).numpy()
         here = formula.evaluate(X)
         variance = np.nanvar(here, 0)
         shares = np.zeros((X.shape[1], len(formula.exprs)))
