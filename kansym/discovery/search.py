@@ -21,9 +21,10 @@ from kansym.discovery.networks import (
 from kansym.discovery.records import Discovery, Options, Report, Table
 from kansym.discovery.reduce import Problem
 from kansym.discovery.screening import relevant_columns
-from kansym.discovery.solver import Solver
+from kansym.discovery.solver import solve
 from kansym.discovery.units import UnitTable, parse_units
 from kansym.discovery.verdict import FEW_NUMBERS, allowed_structure, structure_left
+from kansym.discovery.workshop import Workshop
 from kansym.functions import get_library
 from kansym.symbolic.constants import decimal
 from kansym.symbolic.formula import Expr
@@ -76,8 +77,13 @@ class _Search:
         if options.units is not None:
             names = [str(v) for v in table.variables]
             self.units = parse_units(options.units, names, options.target_name)
-        self.solver = Solver(
-            get_library(options.functions), self.budget, self._is_noise, options.seed, self._say
+        self.shop = Workshop(
+            get_library(options.functions),
+            self.budget,
+            solve,
+            self._is_noise,
+            options.seed,
+            self._say,
         )
         self.judged: dict[Expr, bool] = {}
 
@@ -137,7 +143,7 @@ class _Search:
             self.rows.X[:, columns], self.rows.y, symbols, self.contest.noise,
             self.rows.weight,
         )  # fmt: skip
-        self.solver.solve(problem, self.contest)
+        self.shop.solve(problem, self.contest)
 
     def _train_networks(self) -> None:
         """Splines where formulas fail: they say what can be predicted, and from what."""
@@ -162,7 +168,7 @@ class _Search:
             self.contest.enter(decimal(float(groups.y.mean())) * groups.scale, "units")
             return
         symbols = tuple(Dummy(f"g{k}", real=True) for k in range(len(groups.monomials)))
-        for entry in self.solver.solve(Problem(groups.X, groups.y, symbols)):
+        for entry in self.shop.solve(Problem(groups.X, groups.y, symbols)):
             expr = groups.restored(entry.expr, symbols)
             self.contest.enter(
                 expr.xreplace(dict(zip(units.variables, self.table.variables, strict=True))),

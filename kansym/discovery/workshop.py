@@ -1,0 +1,93 @@
+"""What every step of the search shares: functions, budget, report, and the way to recurse."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import product
+from typing import TypeVar
+
+import numpy as np
+from sympy import Symbol
+
+from kansym.discovery.budget import Budget
+from kansym.discovery.contest import Contest, Entry
+from kansym.discovery.curves import name_curve
+from kansym.discovery.reduce import Problem
+from kansym.functions import SymbolicFunction
+from kansym.symbolic.constants import ConstantProblem
+from kansym.symbolic.formula import Expr
+from kansym.symbolic.snap import snap_expression
+
+NAMES = 10  # of a curve that enter the larger contest
+COMBINATIONS = 8  # of names of several parts
+SHARP = 1e-3  # error of a model, of y's spread, below which it is taken for the law
+AS_GOOD = 1.5  # times the error of the surface: a model that good is taken for it, too
+CURVE_ERROR = 0.3  # of a model of curves, of y's spread, above which it is none
+MODELS = 2  # of one kind whose curves are named
+
+
+@dataclass(frozen=True)
+class Workshop:
+    """functions: that a formula may use. solver: what solves a smaller problem, see `solver.solve`.
+
+    is_noise: whether what the best formula of the whole problem leaves is nothing but noise.
+    report: called with a line about each step.
+    """
+
+    functions: Sequence[SymbolicFunction]
+    budget: Budget
+    solver: Callable[[Workshop, Problem, Contest | None, float | None], list[Entry]]
+    is_noise: Callable[[Contest], bool] = lambda contest: False
+    seed: int = 0
+    report: Callable[[str], None] = lambda line: None
+
+    @property
+    def names(self) -> frozenset[str]:
+        return frozenset(f.name for f in self.functions)
+
+    def solve(
+        self, problem: Problem, contest: Contest | None = None, expected: float | None = None
+    ) -> list[Entry]:
+        """Formulas for a problem, best first; see `solver.solve`."""
+        return self.solver(self, problem, contest, expected)
+
+    def contest(self, problem: Problem) -> Contest:
+        """An empty contest on the problem's rows."""
+        return Contest(
+            problem.X, problem.y, problem.symbols, problem.noise, problem.weight, self.budget
+        )
+
+    def is_done(self, contest: Contest, problem: Problem | None = None) -> bool:
+        """Whether to stop: nothing is left of the budget, or of the data. Given the problem at the
+        root, also where what is left of it is noise."""
+        if self.budget.is_over or contest.reaches(contest.best):
+            return True
+        if problem is None or problem.depth > 0:
+            return False
+        return self.is_noise(contest)
+
+    def named(
+        self, problem: Problem, u: np.ndarray, symbol: Symbol, weight: np.ndarray | None
+    ) -> list[Entry]:
+        """Names for the problem's y as a curve over u."""
+        return name_curve(
+            u, problem.y, symbol, self.functions, problem.noise, NAMES, weight, True, self.budget
+        )
+
+    def snapped(self, part: Problem, entry: Entry) -> Expr:
+        """A formula for a part, its constants snapped as far as the part's noise allows."""
+        rows = ConstantProblem(part.symbols, part.X, part.y, part.weight)
+        return snap_expression(entry.expr, rows, lambda: self.budget.is_over)[0]
+
+
+T = TypeVar("T")
+
+
+def combinations_of(named: Sequence[Sequence[T]]) -> list[tuple[T, ...]]:
+    """One item of each list, those of high rank first."""
+    if any(not items for items in named):
+        return []
+    ranks = product(*(range(len(items)) for items in named))
+    best = sorted(ranks, key=lambda places: (sum(places), places))[:COMBINATIONS]
+    return [tuple(e[p] for e, p in zip(named, places, strict=True)) for places in best]
