@@ -88,6 +88,7 @@ def kansym(
 ) -> Found:  # fmt: skip
     """options: further arguments of KANRegressor."""
     import pandas as pd
+
     from kansym.estimator import KANRegressor
 
     given = {"max_time": budget, "random_state": seed, "n_jobs": jobs, "progress": False}
@@ -280,7 +281,9 @@ def _pykan_trained(X: np.ndarray, y: np.ndarray, hidden: Any, seed: int, seconds
 
 
 METHODS = {
-    "kansym": Method(kansym, ("kansym.estimator", "pandas"), "kansym"),
+    "kansym": Method(
+        kansym, ("kansym.estimator.regressor", "kansym.discovery.search", "pandas"), "kansym"
+    ),
     "operon": Method(operon, ("pyoperon.sklearn",), "pyoperon"),
     "gplearn": Method(gplearn, ("gplearn.genetic",), "gplearn"),
     "pykan": Method(pykan, ("kan",), "pykan"),

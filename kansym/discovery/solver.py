@@ -32,6 +32,8 @@ from kansym.symbolic.constants import decimal
 
 MAX_DEPTH = 8
 MAX_SPLITS = 4
+MAX_DOUBTFUL = 4
+SLACK = 2.0
 SMALL_TABLE = 100  # rows: short expressions are tried before slopes
 LEAST_ROWS = 12  # for a surface
 CURVE_ROWS = 20  # for splines to tell whether rows are a curve
@@ -112,7 +114,7 @@ def _reduce(shop: Workshop, problem: Problem, contest: Contest, expected: float 
     # The surest first; a split rests on second slopes, which are twice as uncertain.
     moves: list[tuple[float, Callable[[], None]]] = [
         (max(s.misfit for s in plan), partial(_try, shop, problem, plan, contest, surface))
-        for plan in plans[1:]
+        for plan in [*plans[1:], *_doubtful(surface, found)]
     ]
     moves += [
         (split.misfit / 2, partial(_split, shop, problem, split, surface, contest))
@@ -150,6 +152,13 @@ def _follow(shop: Workshop, reduction: Reduction, contest: Contest, surface: Slo
         contest.enter(reduction.lift(entry.expr), reduction.kind)
         if contest.reaches(contest.best):
             return
+
+
+def _doubtful(surface: Slopes, found: Sequence[Symmetry]) -> list[list[Symmetry]]:
+    """Symmetries that only slopes of twice the uncertainty allow, each alone, the best few."""
+    known = {(s.kind, s.columns) for s in found}
+    more = [s for s in symmetries(surface, SLACK) if (s.kind, s.columns) not in known]
+    return [[s] for s in sorted(more, key=lambda s: s.misfit)[:MAX_DOUBTFUL]]
 
 
 def _plans(found: Sequence[Symmetry]) -> list[list[Symmetry]]:

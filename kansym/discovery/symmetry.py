@@ -31,7 +31,7 @@ from kansym.discovery.monomial import NEAR, nice_power
 from kansym.discovery.outer import Outer, outers_for
 from kansym.discovery.slopes import Slopes
 
-LEAST_MISFIT, MOST_MISFIT = 0.01, 0.3  # of a relation, relative to the slopes in it
+LEAST_MISFIT, MOST_MISFIT = 0.01, 0.15  # of a relation, relative to the slopes in it
 MISFIT_PER_ERROR = 8.0  # how much worse slopes are than the surface they come from
 NEAR_PER_MISFIT, MOST_NEAR = 0.5, 0.12
 NEAR_SHIFT = 0.02  # of the spread: shifts that close are one
@@ -87,9 +87,12 @@ def reach(slopes: Slopes) -> np.ndarray:
     return np.sqrt(np.mean(slopes.first**2, 0)) * slopes.X.std(0) / spread
 
 
-def symmetries(slopes: Slopes) -> list[Symmetry]:
-    """Symmetries that the slopes allow, best first: powers, then pairs, then triples."""
-    limit = tolerance(slopes)
+def symmetries(slopes: Slopes, slack: float = 1.0) -> list[Symmetry]:
+    """Symmetries that the slopes allow, best first: powers, then pairs, then triples.
+
+    slack: times the tolerance that a misfit may be.
+    """
+    limit = slack * tolerance(slopes)
     found = [s for s in _powers(slopes) if s.misfit < limit]
     taken = {s.pivot for s in found}
     free = [i for i in range(slopes.X.shape[1]) if i not in taken]

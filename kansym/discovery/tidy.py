@@ -37,7 +37,19 @@ def tidied(expr: Expr, table: Table) -> Expr:
     written = [_without_abs(form.xreplace(back), table) for form in forms]
     reference = evaluate(expr, table.variables, table.X)
     same = [form for form in written if _agrees(form, reference, table)]
-    return min([expr, *same], key=complexity)
+    return min([expr, *same], key=lambda form: (_squares_under_roots(form), complexity(form)))
+
+
+def _squares_under_roots(expr: Expr) -> bool:
+    """Whether a root holds the square of something, so that it hides a sign."""
+    roots = [p for p in expr.atoms(sympy.Pow) if abs(p.exp) == sympy.S.Half]
+    return any(
+        factor.as_base_exp()[1].is_even
+        for root in roots
+        if root.count_ops() < FACTORABLE
+        for factor in sympy.Mul.make_args(sympy.factor(root.base))
+        if factor.free_symbols
+    )
 
 
 def _agrees(form: Expr, reference: np.ndarray, table: Table) -> bool:
@@ -66,7 +78,10 @@ def _root(base: Expr, power: Expr) -> Expr:
             outside *= sympy.Abs(root) ** (2 * power * exponent / 2)
         else:
             inside *= factor
-    return outside * inside**power
+    if outside == 1:
+        return base**power
+    top, bottom = sympy.fraction(sympy.together(inside))
+    return outside * (sympy.expand(top) / sympy.expand(bottom)) ** power
 
 
 def _without_abs(expr: Expr, table: Table) -> Expr:
