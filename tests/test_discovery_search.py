@@ -294,9 +294,11 @@ def test_the_outermost_rows_are_held_out():
     assert not _held_out(table_of(x1, rows=11), np.random.default_rng(0)).any()
 
 
-def judged(table, residual, rivals=(), is_constant=False):
+def judged(table, residual, rivals=(), is_constant=False, undetermined=0):
     chosen = Finding(x1, 1, 0.0, 1.0, 0.0)
-    return judge(table.X, table.y, residual, residual[:10], chosen, is_constant, rivals, 0)
+    return judge(
+        table.X, table.y, residual, residual[:10], chosen, is_constant, rivals, undetermined, 0
+    )
 
 
 def test_the_verdict_follows_from_the_residual():
@@ -309,12 +311,15 @@ def test_the_verdict_follows_from_the_residual():
     assert judged(table, noise, rival)[0] == Verdict.AMBIGUOUS
     assert judged(table, wave + 0.1 * noise)[0] == Verdict.APPROXIMATE
     assert judged(table, noise, is_constant=True)[0] == Verdict.NONE
+    assert judged(table, 1e-15 * noise, undetermined=1)[0] == Verdict.AMBIGUOUS
+    missed = table.y - table.y.mean() + noise
+    assert judged(table, missed)[0] == Verdict.NONE
 
 
 def test_two_rows_more_than_constants_prove_nothing():
     few = table_of(x1 + x2, rows=5)
     chosen = Finding(x1, 1, 0.0, 1.0, 0.0)
-    verdict, reason = judge(few.X, few.y, np.zeros(5), np.zeros(0), chosen, False, (), 0)
+    verdict, reason = judge(few.X, few.y, np.zeros(5), np.zeros(0), chosen, False, (), 0, 0)
     assert verdict == Verdict.AMBIGUOUS
     assert "5 rows are too few" in reason
 
