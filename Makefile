@@ -10,7 +10,7 @@ wheel: $(STAMP)
 	$(BIN)/python -m pip wheel --quiet --no-deps -w dist .
 
 .PHONY: demo test test-slow lint format clean wheel bench $(BENCHES) bench-pipeline \
-	bench-recovery bench-tables
+	bench-recovery bench-tables bench-networks
 
 demo: $(STAMP)
 	$(BIN)/kansym demo --out demo-out
@@ -63,6 +63,9 @@ bench-import: .venv-bench/.stamp
 
 bench-tables: .venv-bench/.stamp
 	$(call RUN_BENCH,real_tables) $(ARGS)
+
+bench-networks: .venv-bench/.stamp
+	$(call RUN_BENCH,spline_networks) $(ARGS)
 
 # make bench-recovery SETS="my.csv" ARGS="--methods kansym,operon --noise 0.01".
 SETS ?= $(wildcard benchmarks/equations/*.csv)

@@ -94,13 +94,12 @@ def kansym(
     given = {"max_time": budget, "random_state": seed, "n_jobs": jobs, "progress": False}
     model = KANRegressor(**{**given, **options})
     model.fit(pd.DataFrame(X, columns=list(names)), y)
-    verdict, rmse = getattr(model, "verdict_", None), getattr(model, "spline_rmse_", None)
+    verdict = getattr(model, "verdict_", None)
     return Found(
         _text_of(model.sympy()),
         lambda X: model.predict(pd.DataFrame(X, columns=list(names))),
         None if verdict is None else str(getattr(verdict, "name", verdict)).upper(),
         getattr(model, "exact_", None),
-        None if rmse is None else float(np.ravel(rmse)[0]),
     )
 
 
