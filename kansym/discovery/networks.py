@@ -23,6 +23,7 @@ STEPS = 40
 GRIDS = (3, 6, 12)
 LEAST_ROWS = 40
 LEAST_SECONDS = 3.0
+LEAST_SHARE = 0.1
 MOST_COLUMNS = 12
 MOST_COEFFICIENTS = 0.5  # per row
 
@@ -58,15 +59,24 @@ def best_network(
     ]
     if n < LEAST_ROWS or m > MOST_COLUMNS or not plans or len(held_out.y) == 0:
         return None
-    left = budget.seconds_left
-    share = None if not np.isfinite(left) else max(left / len(plans), 0.2)
-    jobs = (delayed(_trained)(train, held_out, width, start, share) for width, start in plans)
     if n_jobs is None or n_jobs == 1:
-        found = [job[0](*job[1], **job[2]) for job in jobs if not budget.is_over]
+        found = []
+        for turn, (width, start) in enumerate(plans):
+            if not budget.is_over:
+                share = _share(budget, len(plans) - turn)
+                found.append(_trained(train, held_out, width, start, share))
     else:
+        share = _share(budget, len(plans))
+        jobs = (delayed(_trained)(train, held_out, width, start, share) for width, start in plans)
         found = list(Parallel(n_jobs=n_jobs)(jobs))
     usable = [network for network in found if network is not None and np.isfinite(network.rmse)]
     return min(usable, key=lambda network: network.rmse, default=None)
+
+
+def _share(budget: Budget, n: int) -> float | None:
+    """Seconds for one of n fits."""
+    left = budget.seconds_left
+    return max(left / n, LEAST_SHARE) if np.isfinite(left) else None
 
 
 def _n_coefficients(width: Sequence[int | list[int]]) -> int:
