@@ -19,7 +19,7 @@ from kansym.discovery.records import Finding, Options, Table, Verdict
 from kansym.discovery.search import _held_out, discover
 from kansym.discovery.verdict import judge
 from kansym.functions import get_library
-from kansym.symbolic.constants import decimal, parametrise
+from kansym.symbolic.constants import ConstantProblem, decimal, parametrise
 from kansym.symbolic.normal_form import normal_edge
 
 SYMBOLS = x1, x2 = sympy.symbols("x1 x2", real=True)
@@ -86,6 +86,16 @@ def test_what_a_rule_refuses_does_not_enter():
     contest = contest_of(table_of(x1), accepts=lambda expr: x2 in expr.free_symbols)
     assert contest.enter(x1, "test") is None
     assert contest.enter(x1 + x2, "test") is not None
+
+
+def test_numbers_that_do_not_matter_are_not_known():
+    table = table_of(x1 + x2, noise=0.1)
+    problem = ConstantProblem(SYMBOLS, table.X, table.y)
+    flat = decimal(1.5) * x1 + decimal(1.0) * sympy.tanh(decimal(900.5) * x2) + x2
+    fit = problem.fit_expression(flat)
+    known = dict(zip(fit.values, fit.errors, strict=True))
+    assert known.pop(900.5) == np.inf
+    assert max(known.values()) < 0.1
 
 
 # -- budget ---------------------------------------------------------------------------------------
@@ -328,7 +338,7 @@ def test_a_search_reports_and_answers():
     lines = []
     found = discover(
         table_of(sympy.sin(2 * x1) + x2**2),
-        Options(max_time=None, max_candidates=80),
+        Options(max_time=None, max_candidates=150),
         lambda line, best: lines.append((line, best)),
     )
     assert found.chosen.expr == sympy.sin(2 * x1) + x2**2

@@ -34,7 +34,7 @@ from kansym.functions import own_functions
 from kansym.symbolic.constants import NamedConstant
 
 QUICK = {"max_time": 1.0, "max_candidates": 30}
-STEADY = {"max_time": None, "max_candidates": 60}  # the same on every machine
+STEADY = {"max_time": None, "max_candidates": 120}  # the same on every machine
 
 
 def found(*exprs, chosen=-1, verdict=Verdict.CONSISTENT, **facts):
@@ -93,7 +93,7 @@ def test_scikit_learn_s_own_checks_all_pass(cls):
         "import warnings; warnings.simplefilter('ignore')\n"
         "from sklearn.utils.estimator_checks import check_estimator\n"
         f"from kansym import {cls.__name__} as cls\n"
-        "quick = {'max_time': 0.5, 'max_candidates': 10, 'functions': ['x', 'x^2', 'sin']}\n"
+        "quick = {'max_time': 5.0, 'max_candidates': 4, 'functions': ['x', 'x^2']}\n"
         "results = check_estimator(cls(**quick), on_fail=None)\n"
         "failed = [r for r in results if r['status'] != 'passed']\n"
         "assert len(results) > 50\n"
@@ -931,7 +931,6 @@ def test_a_checkpoint_is_taken_up_and_another_search_s_refused(rows, tmp_path):
     assert (tmp_path / "two.2.json").exists()
 
 
-@pytest.mark.xfail(reason="what is found after the last report is not stored", strict=False)
 def test_a_checkpoint_holds_the_answer_of_a_search_that_ended(rows, tmp_path):
     y = rows[:, 0] * rows[:, 1] / (rows[:, 2] + 1)
     whole = KANRegressor(checkpoint=tmp_path / "state", **STEADY).fit(rows, y)

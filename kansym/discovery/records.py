@@ -19,7 +19,8 @@ class Verdict(StrEnum):
 
     EXACT: the residual is rounding, also on the outermost rows, which were kept out of the fit.
     CONSISTENT: the residual is noise without structure, and no other formula comes close.
-    AMBIGUOUS: so it is, but other formulas describe the data as well.
+    AMBIGUOUS: so it is, but other formulas describe the data as well, or the rows do not determine
+    this one: they are few, noise hides too much, or fitted numbers of it could be others.
     APPROXIMATE: the residual has structure that the formula misses.
     NONE: no formula is better than a constant, or only splines describe the data.
     """

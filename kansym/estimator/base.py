@@ -106,7 +106,8 @@ class FormulaModel(BaseEstimator):
     @property
     def network_(self) -> KAN:
         """The network that carries the chosen formulas of all outputs, every edge named; built when
-        first asked for. Raises ValueError for a formula that no network carries."""
+        first asked for. With one output and the verdict NONE, the best spline network instead,
+        where the search trained one. Raises ValueError for a formula that no network carries."""
         from kansym.model import KAN
 
         check_is_fitted(self)
@@ -154,7 +155,8 @@ class FormulaModel(BaseEstimator):
         [columns].
 
         Total effects (Jansen 1999, Comput. Phys. Commun. 117, 35): half the mean square of what
-        changes when a column's rows are shuffled, of at most 2,000 rows of `fit`.
+        changes when a column's rows are shuffled, of at most 2,000 rows of `fit`. Where `network_`
+        is made of splines, its `feature_scores`.
         """
         formula, X = self._formula(None), self._rows[0]
         rng = np.random.default_rng(0)

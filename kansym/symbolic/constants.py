@@ -232,6 +232,6 @@ def _inverse_diagonal(J: np.ndarray) -> np.ndarray:
     size = np.linalg.norm(J, axis=0)
     scale = np.where(size > 0, size, 1.0)
     _, singular, rows = np.linalg.svd(J / scale, full_matrices=False)
-    inverse = 1 / np.maximum(singular, 1e-13 * singular.max(initial=1e-300))
+    inverse = 1 / np.maximum(singular, 1e-13 * (singular.max(initial=0.0) or 1.0))
     with np.errstate(over="ignore", divide="ignore"):  # infinite is the right error of such
-        return ((rows.T * inverse) ** 2).sum(1) / scale**2
+        return np.where(size > 0, ((rows.T * inverse) ** 2).sum(1) / scale**2, np.inf)
