@@ -88,6 +88,7 @@ def kansym(
 ) -> Found:  # fmt: skip
     """options: further arguments of KANRegressor."""
     import pandas as pd
+
     from kansym.estimator import KANRegressor
 
     given = {"max_time": budget, "random_state": seed, "n_jobs": jobs, "progress": False}

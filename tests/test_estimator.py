@@ -18,7 +18,7 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from kansym import KANClassifier, KANRegressor, register_function
+from kansym import KAN, KANClassifier, KANRegressor, register_function
 from kansym.discovery.dimensions import Dimension, has_consistent_units
 from kansym.discovery.records import Discovery, Finding, Options, Table, Verdict
 from kansym.discovery.units import parse_unit
@@ -416,6 +416,25 @@ def test_the_network_carries_the_formulas(table):
     assert est.network_.feature_names == ("a", "b", "c d")
 
 
+def test_where_there_is_no_formula_the_network_is_of_splines(table, asked):
+    X, y = table
+    splines, further = KAN([3, 1], seed=0), KAN([4, 1], seed=0)
+    asked.answers = [
+        lambda _: found("a", verdict=Verdict.NONE, network=splines),
+        lambda _: found("a", verdict=Verdict.APPROXIMATE, network=splines),
+        lambda _: found("a", verdict=Verdict.NONE, network=further),  # of columns and a form
+    ]
+    est = KANRegressor(**QUICK).fit(X, y)
+    assert est.network_ is splines
+    assert splines.feature_names == ("a", "b", "c d")
+    scores = splines.feature_scores(X.to_numpy()).numpy()
+    assert est.feature_importances_ == pytest.approx(scores)
+    for features in ([], ["a*b"]):
+        est = KANRegressor(features=features, **QUICK).fit(X, y)
+        assert np.allclose(est.network_.predict(X), est.predict(X), rtol=1e-9)
+        assert est.feature_importances_ == pytest.approx([1, 0, 0], abs=0.2)
+
+
 def test_an_edge_of_the_network_can_have_its_spline_back(table):
     X, y = table
     network = KANRegressor(**QUICK).fit(X, y).network_
@@ -615,11 +634,15 @@ def test_log_odds_come_out_with_constants_of_maximum_likelihood(labelled):
 
 def test_exact_for_splines_is_at_most_consistent_for_labels(labelled, asked):
     X, y = labelled
+    splines = KAN([2, 1], seed=0)
     asked.answers = [
-        lambda rows: found(3 * rows.variables[0] - 2 * rows.variables[1], verdict=Verdict.EXACT)
+        lambda rows: found(
+            3 * rows.variables[0] - 2 * rows.variables[1], verdict=Verdict.EXACT, network=splines
+        )
     ]
     est = KANClassifier(**QUICK).fit(X, y)
     assert est.verdict_ == Verdict.CONSISTENT
+    assert est._found[0].network is None
     assert "3*a" not in str(est.sympy())  # whole numbers of the search are fitted too
 
 
