@@ -420,9 +420,10 @@ def test_where_there_is_no_formula_the_network_is_of_splines(table, asked):
     X, y = table
     splines, further = KAN([3, 1], seed=0), KAN([4, 1], seed=0)
     asked.answers = [
-        lambda _: found("a", verdict=Verdict.NONE, network=splines),
-        lambda _: found("a", verdict=Verdict.APPROXIMATE, network=splines),
-        lambda _: found("a", verdict=Verdict.NONE, network=further),  # of columns and a form
+        lambda rows: found(rows.variables[0], verdict=Verdict.NONE, network=splines),
+        lambda rows: found(rows.variables[0], verdict=Verdict.APPROXIMATE, network=splines),
+        # of columns and a form
+        lambda rows: found(rows.variables[0], verdict=Verdict.NONE, network=further),
     ]
     est = KANRegressor(**QUICK).fit(X, y)
     assert est.network_ is splines
@@ -890,9 +891,7 @@ def test_a_formula_that_breaks_units_is_never_offered(rows):
     rng = np.random.default_rng(0)
     frame = pd.DataFrame(rows, columns=["m", "v", "w"])
     y = frame["m"] * (frame["v"] - frame["w"]) ** 2 / 2 + 0.01 * rng.normal(size=120)
-    est = KANRegressor(
-        units={"m": "kg", "v": "m/s", "w": "m/s", "y": "J"}, max_time=None, max_candidates=30
-    ).fit(frame, y)
+    est = KANRegressor(units={"m": "kg", "v": "m/s", "w": "m/s", "y": "J"}, **STEADY).fit(frame, y)
     speed, mass = Dimension.of({"length": 1, "time": -1}), Dimension.of({"mass": 1})
     dims = dict(zip(est.formula_.variables, (mass, speed, speed), strict=True))
     offered = [f.expr for f in (*est._found[0].findings, *est._found[0].rivals)]
