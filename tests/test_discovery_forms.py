@@ -55,9 +55,9 @@ def test_a_law_straight_in_a_function_shows_that_function(coefficient, name):
     assert (model.coefficient, model.inner) == (coefficient, 1 - coefficient)
     assert model.error < 1e-4 * np.std(y)
     assert abs(np.corrcoef(model.values, np.sqrt(1 + b**2))[0, 1]) > 1 - 1e-6
-    A0, A1 = coefficients(varying_block(a, len(a)), np.sqrt(1 + b**2), t)
-    assert A0 == pytest.approx(np.sin(a), abs=2e-2)
-    assert A1 == pytest.approx(1 + a**2 / 4, abs=2e-2)
+    base, factor = coefficients(varying_block(a, len(a)), np.sqrt(1 + b**2), t)
+    assert base == pytest.approx(np.sin(a), abs=2e-2)
+    assert factor == pytest.approx(1 + a**2 / 4, abs=2e-2)
 
 
 def test_a_law_that_is_not_straight_is_not_taken_for_one():
@@ -86,7 +86,7 @@ def test_too_few_rows_have_no_varying_model():
     ],
 )
 def test_a_shear_is_seen_in_the_slopes(law, ratio, is_scaling, is_product):
-    X, y, surface = seen(law)
+    X, _, surface = seen(law)
     (form,) = [
         f
         for f in sheared(surface, 0.1)

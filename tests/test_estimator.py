@@ -18,7 +18,7 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from kansym import KANClassifier, KANRegressor, register_function
+from kansym import KAN, KANClassifier, KANRegressor, register_function
 from kansym.discovery.dimensions import Dimension, has_consistent_units
 from kansym.discovery.records import Discovery, Finding, Options, Table, Verdict
 from kansym.discovery.units import parse_unit
@@ -416,6 +416,26 @@ def test_the_network_carries_the_formulas(table):
     assert est.network_.feature_names == ("a", "b", "c d")
 
 
+def test_where_there_is_no_formula_the_network_is_of_splines(table, asked):
+    X, y = table
+    splines, further = KAN([3, 1], seed=0), KAN([4, 1], seed=0)
+    asked.answers = [
+        lambda rows: found(rows.variables[0], verdict=Verdict.NONE, network=splines),
+        lambda rows: found(rows.variables[0], verdict=Verdict.APPROXIMATE, network=splines),
+        # of columns and a form
+        lambda rows: found(rows.variables[0], verdict=Verdict.NONE, network=further),
+    ]
+    est = KANRegressor(**QUICK).fit(X, y)
+    assert est.network_ is splines
+    assert splines.feature_names == ("a", "b", "c d")
+    scores = splines.feature_scores(X.to_numpy()).numpy()
+    assert est.feature_importances_ == pytest.approx(scores)
+    for features in ([], ["a*b"]):
+        est = KANRegressor(features=features, **QUICK).fit(X, y)
+        assert np.allclose(est.network_.predict(X)[:, 0], est.predict(X), rtol=1e-9)
+        assert est.feature_importances_ == pytest.approx([1, 0, 0], abs=0.2)
+
+
 def test_an_edge_of_the_network_can_have_its_spline_back(table):
     X, y = table
     network = KANRegressor(**QUICK).fit(X, y).network_
@@ -615,11 +635,15 @@ def test_log_odds_come_out_with_constants_of_maximum_likelihood(labelled):
 
 def test_exact_for_splines_is_at_most_consistent_for_labels(labelled, asked):
     X, y = labelled
+    splines = KAN([2, 1], seed=0)
     asked.answers = [
-        lambda rows: found(3 * rows.variables[0] - 2 * rows.variables[1], verdict=Verdict.EXACT)
+        lambda rows: found(
+            3 * rows.variables[0] - 2 * rows.variables[1], verdict=Verdict.EXACT, network=splines
+        )
     ]
     est = KANClassifier(**QUICK).fit(X, y)
     assert est.verdict_ == Verdict.CONSISTENT
+    assert est._found[0].network is None
     assert "3*a" not in str(est.sympy())  # whole numbers of the search are fitted too
 
 
@@ -867,9 +891,7 @@ def test_a_formula_that_breaks_units_is_never_offered(rows):
     rng = np.random.default_rng(0)
     frame = pd.DataFrame(rows, columns=["m", "v", "w"])
     y = frame["m"] * (frame["v"] - frame["w"]) ** 2 / 2 + 0.01 * rng.normal(size=120)
-    est = KANRegressor(
-        units={"m": "kg", "v": "m/s", "w": "m/s", "y": "J"}, max_time=None, max_candidates=30
-    ).fit(frame, y)
+    est = KANRegressor(units={"m": "kg", "v": "m/s", "w": "m/s", "y": "J"}, **STEADY).fit(frame, y)
     speed, mass = Dimension.of({"length": 1, "time": -1}), Dimension.of({"mass": 1})
     dims = dict(zip(est.formula_.variables, (mass, speed, speed), strict=True))
     offered = [f.expr for f in (*est._found[0].findings, *est._found[0].rivals)]

@@ -111,21 +111,21 @@ class FormulaModel(BaseEstimator):
         from kansym.model import KAN
 
         check_is_fitted(self)
-        network = self._network
-        if network is None:
-            network = self._splines
-        if network is None:
-            network = self._network = KAN.from_formula(self.formula_, *self._rows)
-            network.feature_names, network.target_names = self._names, self._targets
-        assert network is not None
-        return network
+        if self._network is None:
+            splines = self._splines
+            built = KAN.from_formula(self.formula_, *self._rows) if splines is None else splines
+            built.feature_names, built.target_names = self._names, self._targets
+            self._network = built
+        return self._network
 
     @property
     def _splines(self) -> KAN | None:
-        """The smooth network that is the answer where there is no formula, of one output."""
-        found = self._discoveries()
-        no_formula = len(found) == 1 and found[0].verdict == Verdict.NONE
-        return found[0].network if no_formula else None
+        """The smooth network that is the answer where there is no formula, of one output. One that
+        takes forms or constants as well has other columns than the table, and is none."""
+        first, *further = self._discoveries()
+        if further or first.verdict != Verdict.NONE or first.network is None:
+            return None
+        return first.network if first.network.n_in == len(self._variables) else None
 
     # -- what the search says about them ----------------------------------------------------------
 

@@ -306,6 +306,7 @@ def _discovery(
         rivals=rivals,
         verdict=verdict,
         reason=reason,
+        network=None,  # it follows the splines' log-odds, and nobody judged it by labels
     )
 
 
