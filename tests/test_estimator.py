@@ -433,7 +433,8 @@ def test_where_there_is_no_formula_the_network_is_of_splines(table, asked):
     for features in ([], ["a*b"]):
         est = KANRegressor(features=features, **QUICK).fit(X, y)
         assert np.allclose(est.network_.predict(X)[:, 0], est.predict(X), rtol=1e-9)
-        assert est.feature_importances_ == pytest.approx([1, 0, 0], abs=0.2)
+        assert est.feature_importances_[0] > 0.5
+        assert est.feature_importances_[1:].tolist() == [0, 0]
 
 
 def test_an_edge_of_the_network_can_have_its_spline_back(table):
