@@ -104,7 +104,7 @@ class Answer:
         found: dict[Expr, Finding] = {}
         for finding in close:
             expr, _ = snap_expression(canonical(finding.expr), problem, self.is_late)
-            expr = tidied(expr, self.table)
+            expr = expr if self.is_late() else tidied(expr, self.table)
             if not self.contest.accepts(expr):
                 expr = finding.expr
             snapped = self.finding(Entry(expr, 0.0, 0.0, finding.found_by))

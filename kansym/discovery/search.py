@@ -149,6 +149,8 @@ class _Search:
         """Splines where formulas fail: they say what can be predicted, and from what."""
         total = self.options.max_time
         self.budget.extend_to(None if total is None else LATER * total)
+        if self.options.forbidden:
+            return  # a network would use what it is forbidden to
         if self.budget.is_over or self.budget.seconds_left < LEAST_SECONDS:
             return
         held_out = self.table.rows(self.held_out)

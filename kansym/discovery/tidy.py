@@ -28,7 +28,14 @@ def tidied(expr: Expr, table: Table) -> Expr:
     }
     start = expr.xreplace(positive)
     forms = [start]
-    for rewrite in (sympy.powsimp, sympy.factor_terms, sympy.together, sympy.radsimp, _factored):
+    for rewrite in (
+        sympy.powsimp,
+        sympy.factor_terms,
+        sympy.together,
+        sympy.radsimp,
+        _factored,
+        _polynomial,
+    ):
         try:
             forms.append(rewrite(start))
         except (ValueError, TypeError, ZeroDivisionError, sympy.PolynomialError):
@@ -65,6 +72,11 @@ def _factored(expr: Expr) -> Expr:
     roots = expr.atoms(sympy.Pow)
     inner = {p: _root(sympy.factor(p.base), p.exp) for p in roots if not p.base.is_Symbol}
     return sympy.factor_terms(expr.xreplace(inner))
+
+
+def _polynomial(expr: Expr) -> Expr:
+    """The whole as a product of factors."""
+    return sympy.factor(expr) if expr.count_ops() <= FACTORABLE else expr
 
 
 def _root(base: Expr, power: Expr) -> Expr:
