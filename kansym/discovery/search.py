@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import sympy
 from sympy import Dummy
@@ -22,6 +24,7 @@ from kansym.discovery.records import Discovery, Options, Report, Table
 from kansym.discovery.reduce import Problem
 from kansym.discovery.screening import relevant_columns
 from kansym.discovery.solver import solve
+from kansym.discovery.surrogate import MAX_ROWS, Surface
 from kansym.discovery.units import UnitTable, parse_units
 from kansym.discovery.verdict import FEW_NUMBERS, allowed_structure, structure_left
 from kansym.discovery.workshop import Workshop
@@ -32,8 +35,10 @@ from kansym.symbolic.formula import Expr
 HELD_OUT = 0.2  # share of the rows, half of them the outermost
 LEAST_ROWS = 12  # with fewer, none are held out
 SEARCH_ROWS = 2000  # the search itself sees no more; constants are fitted to all
+FINER = 2  # times the rows of a surface, when the first search found no law
 STORED = 50  # formulas in a checkpoint
 LEAST_NOISY_ROWS = 50
+NO_WORSE = 1.15  # times the error of a smooth surface, that a law's residual may be
 MOST_NOISE = 0.3  # of y's spread: beyond it too much could hide
 SOLVING, LATER = 0.7, 0.9  # shares of the time after which the search, and networks, must end
 
@@ -83,9 +88,10 @@ class _Search:
             solve,
             self._is_noise,
             options.seed,
-            self._say,
+            report=self._say,
         )
         self.judged: dict[Expr, bool] = {}
+        self._error: float | None = None
 
     def _say(self, line: str) -> None:
         if self.report is not None:
@@ -113,11 +119,22 @@ class _Search:
             or len(best.expr.atoms(sympy.Float)) > FEW_NUMBERS
         ):
             return False
+        if best.rmse > NO_WORSE * self._surface_error():
+            return False  # a smooth model of y does better: what is left is not noise
         if best.expr not in self.judged:
             residual = self.rows.y - evaluate(best.expr, self.table.variables, self.rows.X)
             saved = structure_left(self.rows.X, residual, self.options.seed)
             self.judged[best.expr] = saved <= allowed_structure(len(residual))
         return self.judged[best.expr]
+
+    def _surface_error(self) -> float:
+        """Leave-one-out RMSE of a smooth surface through the rows, in units of y."""
+        if self._error is None:
+            rng = np.random.default_rng([self.options.seed, 4])
+            rows = rng.permutation(len(self.rows.y))[:MAX_ROWS]
+            surface = Surface(self.rows.X[rows], self.rows.y[rows])
+            self._error = surface.error * surface.spread
+        return self._error
 
     def run(self) -> None:
         self.contest.enter(mean_of(self.rows), "constant")
@@ -144,6 +161,9 @@ class _Search:
             self.rows.weight,
         )  # fmt: skip
         self.shop.solve(problem, self.contest)
+        if len(self.rows.y) > MAX_ROWS and not self.shop.is_done(self.contest, problem):
+            self._say("once more with finer surfaces")
+            replace(self.shop, rows=FINER * MAX_ROWS).solve(problem, self.contest)
 
     def _train_networks(self) -> None:
         """Splines where formulas fail: they say what can be predicted, and from what."""

@@ -85,7 +85,7 @@ def _reduce(shop: Workshop, problem: Problem, contest: Contest, expected: float 
     if len(problem.y) < LEAST_ROWS or problem.depth >= MAX_DEPTH:
         return
     rng = np.random.default_rng([shop.seed, problem.depth, problem.X.shape[1]])
-    surface = slopes(problem.X, problem.y, rng)
+    surface = slopes(problem.X, problem.y, rng, shop.rows)
     shop.report(f"surface over {problem.X.shape[1]} variables: error {surface.error:.1e}")
     if expected is not None and surface.error > max(WORSE * expected, ANY_SURFACE):
         return

@@ -14,6 +14,7 @@ from kansym.discovery.budget import Budget
 from kansym.discovery.contest import Contest, Entry
 from kansym.discovery.curves import name_curve
 from kansym.discovery.reduce import Problem
+from kansym.discovery.surrogate import MAX_ROWS
 from kansym.functions import SymbolicFunction
 from kansym.symbolic.constants import ConstantProblem
 from kansym.symbolic.formula import Expr
@@ -32,7 +33,7 @@ class Workshop:
     """functions: that a formula may use. solver: what solves a smaller problem, see `solver.solve`.
 
     is_noise: whether what the best formula of the whole problem leaves is nothing but noise.
-    report: called with a line about each step.
+    rows: that a surface is laid through, at most. report: called with a line about each step.
     """
 
     functions: Sequence[SymbolicFunction]
@@ -40,6 +41,7 @@ class Workshop:
     solver: Callable[[Workshop, Problem, Contest | None, float | None], list[Entry]]
     is_noise: Callable[[Contest], bool] = lambda contest: False
     seed: int = 0
+    rows: int = MAX_ROWS
     report: Callable[[str], None] = lambda line: None
 
     @property
