@@ -53,7 +53,7 @@ def _squares_under_roots(expr: Expr) -> bool:
     return any(
         factor.as_base_exp()[1].is_even
         for root in roots
-        if root.count_ops() < FACTORABLE
+        if _is_factorable(root)
         for factor in sympy.Mul.make_args(sympy.factor(root.base))
         if factor.free_symbols
     )
@@ -67,7 +67,7 @@ def _agrees(form: Expr, reference: np.ndarray, table: Table) -> bool:
 
 def _factored(expr: Expr) -> Expr:
     """Polynomials and quotients, inside roots too, as products of factors."""
-    if expr.count_ops() > FACTORABLE:
+    if not _is_factorable(expr):
         return expr
     roots = expr.atoms(sympy.Pow)
     inner = {p: _root(sympy.factor(p.base), p.exp) for p in roots if not p.base.is_Symbol}
@@ -76,7 +76,12 @@ def _factored(expr: Expr) -> Expr:
 
 def _polynomial(expr: Expr) -> Expr:
     """The whole as a product of factors."""
-    return sympy.factor(expr) if expr.count_ops() <= FACTORABLE else expr
+    return sympy.factor(expr) if _is_factorable(expr) else expr
+
+
+def _is_factorable(expr: Expr) -> bool:
+    """Decimals become fractions of huge numbers, whose factors take minutes to find."""
+    return expr.count_ops() <= FACTORABLE and not expr.has(sympy.Float)
 
 
 def _root(base: Expr, power: Expr) -> Expr:
