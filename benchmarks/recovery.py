@@ -44,7 +44,7 @@ SETTINGS = ("version", "budget", "jobs", "options", "asked_rows", "truth")
 COLUMNS = (
     *("set", "id", "method", "seed", "noise", "rows"),
     *("recovered", "criterion", "verdict", "exact", "r2_clean", "r2_noisy", "relative_rmse"),
-    *("complexity", "cpu_s", "wall_s", "spline_rmse"),
+    *("complexity", "cpu_s", "wall_s"),
     *("inside", "outside", "refitted", "moved", "why", "error"),
     *("formula", *SETTINGS),
 )
@@ -299,7 +299,7 @@ def publish(set_name: str, equations: Sequence[problems.Equation], a: argparse.N
     packages = ("kansym", "pyoperon", "gplearn", "pykan", "torch", "scikit-learn", "sympy", "numpy")
     facts = common.environment(a.jobs, common.installed(*packages))
     title = f"Recovery: {set_name}, noise {a.noise:g}"
-    found = tables.summary(methods, equations, a.noise)
+    found = tables.summary(methods, a.noise)
     text = "\n\n".join(table.markdown() for table in found)
     print(f"\n# {title}\n\n{text}\n", flush=True)
     if not a.only:

@@ -22,14 +22,13 @@ import numpy as np
 class Found:
     """formula: in the names of the variables, or None. predict: from X to y; without one the
     formula is evaluated. verdict (EXACT, CONSISTENT, AMBIGUOUS, APPROXIMATE or NONE) and exact:
-    what the method itself claims, None for methods that claim nothing. spline_rmse: of its network.
+    what the method itself claims, None for methods that claim nothing.
     """
 
     formula: str | None
     predict: Callable[[np.ndarray], np.ndarray] | None = None
     verdict: str | None = None
     exact: bool | None = None
-    spline_rmse: float | None = None
 
 
 Adapter = Callable[..., Found]

@@ -9,10 +9,8 @@ from typing import Any, NamedTuple
 
 import judge
 from common import Table
-from problems import Equation
 
 VERDICTS = ("EXACT", "CONSISTENT", "AMBIGUOUS", "APPROXIMATE", "NONE")
-PAPER_COLUMNS = ("human_kan_rmse", "pruned_kan_rmse", "unpruned_kan_rmse")
 WIDEST = 100  # characters of a formula in a table
 Row = dict[str, Any]
 
@@ -35,9 +33,9 @@ def line(row: Row) -> str:
     return f"{head} {said}{verdict}  {seconds}  {_short(row.get('formula') or '')}"
 
 
-def summary(methods: Sequence[Of], equations: Sequence[Equation], noise: float) -> list[Table]:
-    tables = [rates(methods, noise), verdicts(methods), paper(methods, equations)]
-    return [table for table in [*tables, failures(methods)] if table.rows]
+def summary(methods: Sequence[Of], noise: float) -> list[Table]:
+    tables = [rates(methods, noise), verdicts(methods), failures(methods)]
+    return [table for table in tables if table.rows]
 
 
 def rates(methods: Sequence[Of], noise: float) -> Table:
@@ -95,28 +93,6 @@ def verdicts(methods: Sequence[Of]) -> Table:
     return Table(["method", "verdict", "right", "wrong"], lines, "Verdicts")
 
 
-def paper(methods: Sequence[Of], equations: Sequence[Equation]) -> Table:
-    """Networks against the best of the three KANs of the paper's table, where a set holds them."""
-    best = {e.id: _best(e) for e in equations}
-    lines = []
-    for method, rows in methods:
-        ours = {
-            name: median(values)
-            for name in best
-            if (values := [_number(r, "spline_rmse") for r in rows or [] if r["id"] == name
-                           and r["spline_rmse"]])
-        }  # fmt: skip
-        pairs = [(name, ours[name], best[name]) for name in ours if best[name] is not None]
-        below = sum(value < limit for _, value, limit in pairs)
-        if pairs:
-            lines.append([method, "all", f"{below} of {len(pairs)} below", ""])
-            lines += [
-                [method, name, f"{value:.2e}", f"{limit:.2e}"] for name, value, limit in pairs
-            ]
-    note = "Test RMSE of the spline network, median over the seeds; the paper's smallest of three."
-    return Table(["method", "equation", "RMSE", "paper"], lines, "Networks", note)
-
-
 def failures(methods: Sequence[Of]) -> Table:
     lines = [
         [
@@ -149,11 +125,6 @@ def is_right(row: Row) -> bool:
 
 
 # -- cells ----------------------------------------------------------------------------------------
-
-
-def _best(equation: Equation) -> float | None:
-    values = [equation.row.get(column) for column in PAPER_COLUMNS]
-    return min((float(value) for value in values if value), default=None)
 
 
 def _share(part: int, whole: int) -> str:

@@ -54,13 +54,11 @@ def name_curve(
     noise: float = 0.0,
     top: int = 4,
     weight: np.ndarray | None = None,
-    thorough: bool = True,
     budget: Budget | None = None,
 ) -> list[Entry]:
     """Formulas for v(u) in `symbol`, best first.
 
-    u, v: [n]. noise: standard deviation of v's error. top: how many. thorough: whether chains and
-    pairs are tried where nothing simpler reaches the curve.
+    u, v: [n]. noise: standard deviation of v's error. top: how many.
     """
     contest = Contest(u[:, None], v, (symbol,), noise, weight, budget)
     size = float(np.abs(v).max())
@@ -84,7 +82,7 @@ def name_curve(
     for proposals in steps:
         for found_by, expr in proposals:
             contest.enter(expr, found_by)
-    for more in (_chains, _pairs) if thorough else ():
+    for more in (_chains, _pairs):
         best = contest.best
         is_plain = best is not None and len(best.expr.atoms(sympy.Float)) <= PLAIN
         if not (contest.reaches(best) and is_plain):

@@ -74,7 +74,7 @@ class Workshop:
     ) -> list[Entry]:
         """Names for the problem's y as a curve over u."""
         return name_curve(
-            u, problem.y, symbol, self.functions, problem.noise, NAMES, weight, True, self.budget
+            u, problem.y, symbol, self.functions, problem.noise, NAMES, weight, self.budget
         )
 
     def snapped(self, part: Problem, entry: Entry) -> Expr:
