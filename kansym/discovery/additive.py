@@ -13,6 +13,7 @@ import torch
 
 from kansym import bspline
 from kansym.discovery.outer import Outer
+from kansym.discovery.weights import rms, root_weight
 
 DEGREE = 5  # quintic: a smooth function is met to 1e-7 with a dozen intervals
 GRIDS = (1, 4, 12, 24)
@@ -35,7 +36,9 @@ class Additive:
     y_error: float
 
 
-def fit_additive(X: np.ndarray, y: np.ndarray, outer: Outer) -> Additive | None:
+def fit_additive(
+    X: np.ndarray, y: np.ndarray, outer: Outer, weight: np.ndarray | None = None
+) -> Additive | None:
     """The additive model of T(y) on the grid with the least leave-one-out error; None when there
     are too few rows for the coarsest."""
     with np.errstate(all="ignore"):
@@ -48,20 +51,27 @@ def fit_additive(X: np.ndarray, y: np.ndarray, outer: Outer) -> Additive | None:
         A = np.concatenate([np.ones((len(y), 1)), *blocks], 1)
         if A.shape[1] * ROWS_PER_COEFFICIENT > len(y):
             break
-        model = _solve(A, blocks, t, slope, outer)
+        model = _solve(A, blocks, t, slope, outer, weight)
         if best is None or model.y_error < best.y_error:
             best = model
     return best
 
 
 def _solve(
-    A: np.ndarray, blocks: list[np.ndarray], t: np.ndarray, slope: np.ndarray, outer: Outer
+    A: np.ndarray,
+    blocks: list[np.ndarray],
+    t: np.ndarray,
+    slope: np.ndarray,
+    outer: Outer,
+    weight: np.ndarray | None,
 ) -> Additive:
     # Every block's basis sums to one, as the first column does: a ridge picks one of the solutions.
-    size = np.sqrt((A**2).mean(0)) + 1e-300
-    U, s, _ = np.linalg.svd(A / size, full_matrices=False)
+    root = root_weight(weight, len(t))
+    rows = A * root[:, None]
+    size = np.sqrt((rows**2).mean(0)) + 1e-300
+    U, s, _ = np.linalg.svd(rows / size, full_matrices=False)
     U = U[:, s > 1e-11 * s[0]]
-    coef = least_squares(A, t)
+    coef = least_squares(rows, t * root)
     residual = t - A @ coef
     leverage = np.minimum((U**2).sum(1), 1 - 1e-6)
     left_out = residual / (1 - leverage)
@@ -76,8 +86,8 @@ def _solve(
         outer,
         stacked,
         constant,
-        float(np.sqrt(np.mean(left_out**2))),
-        float(np.sqrt(np.mean((left_out / np.maximum(slope, 1e-300)) ** 2))),
+        rms(left_out, weight),
+        rms(left_out / np.maximum(slope, 1e-300), weight),
     )
 
 

@@ -17,6 +17,7 @@ import sympy
 from sympy import Symbol
 
 from kansym.discovery.budget import Budget
+from kansym.discovery.weights import rms, spread
 from kansym.symbolic.constants import ConstantFit, ConstantProblem
 from kansym.symbolic.formula import Expr, is_real
 
@@ -74,20 +75,23 @@ class Contest:
         self.budget, self.accepts = budget or Budget(), accepts
         self.X, self.y, self.variables, self.weight = X, y, variables, weight
         self.problem = ConstantProblem(variables, X, y, weight)
-        self.spread = float(np.std(y)) or abs(float(y[0])) or 1.0
+        self.spread = spread(y, weight) or abs(float(y[0])) or 1.0
         self.noise = noise
         self.entries: dict[bytes, Entry] = {}
+        self.judged: dict[Expr, bool] = {}  # whether what a formula leaves is noise
 
     @property
     def floor(self) -> float:
         """RMSE below which two formulas fit equally well."""
-        size = float(np.sqrt(np.mean(self.y**2)))
+        size = rms(self.y, self.weight)
         return max(self.noise, EXACT * self.spread, 1e-13 * size)
 
-    def enter(self, expr: Expr, found_by: str, max_evaluations: int = 60) -> Entry | None:
+    def enter(
+        self, expr: Expr, found_by: str, max_evaluations: int = 60, late: bool = False
+    ) -> Entry | None:
         """Fit the constants and rank the formula; None when it is not finite on the rows, or when
-        the budget is spent."""
-        if self.budget.is_over or not is_real(expr) or complexity(expr) > MAX_NODES:
+        the budget is spent. late: also then, for what was found before."""
+        if (self.budget.is_over and not late) or not is_real(expr) or complexity(expr) > MAX_NODES:
             return None
         self.budget.n_candidates += 1
         try:

@@ -25,6 +25,7 @@ from kansym.discovery.budget import Budget
 from kansym.discovery.contest import Contest, Entry
 from kansym.discovery.outer import outers_for
 from kansym.discovery.short import short_pairs
+from kansym.discovery.weights import in_proportion
 from kansym.functions import SymbolicFunction, get_function
 from kansym.symbolic.constants import decimal
 from kansym.symbolic.formula import Expr
@@ -69,6 +70,8 @@ def name_curve(
     n_distinct = len(np.unique(u))
     if n_distinct <= 2 or contest.reaches(contest.best):
         return contest.ranking[:top]
+    rows = in_proportion(weight, len(u))
+    u, v = u[rows], v[rows]
     names = frozenset(f.name for f in functions)
     steps = [
         _singles(u, v, symbol, functions),

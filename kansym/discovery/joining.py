@@ -25,7 +25,7 @@ def join(shop: Workshop, parts: Parts, contest: Contest) -> None:
             return
     if sizes[-1] == 1:
         for entries in combinations_of(named):
-            contest.enter(parts.join([e.expr for e in entries]), parts.split.kind)
+            contest.enter(parts.join([e.expr for e in entries]), parts.split.kind, late=True)
             if shop.is_done(contest):
                 return
     known = [
@@ -48,7 +48,7 @@ def _name_remainder(
         if rest is None:
             continue
         for entry in shop.solve(rest)[:3]:
-            contest.enter(parts.join([*exprs, entry.expr]), parts.split.kind)
+            contest.enter(parts.join([*exprs, entry.expr]), parts.split.kind, late=True)
             if shop.is_done(contest):
                 return
 

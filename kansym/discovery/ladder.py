@@ -17,6 +17,7 @@ from kansym.discovery.rational import polynomials, quotients
 from kansym.discovery.reduce import Parts, Problem
 from kansym.discovery.short import short_pairs
 from kansym.discovery.symmetry import Split
+from kansym.discovery.weights import root_weight
 from kansym.discovery.workshop import MODELS, SHARP, Workshop
 from kansym.symbolic.constants import decimal
 
@@ -26,12 +27,13 @@ ROUGH = 0.01  # variance about neighbours, of y's, of a curve over a monomial
 
 
 def climb(shop: Workshop, problem: Problem, contest: Contest) -> None:
-    """One rung after another, until a formula reaches the data."""
+    """One rung after another, until a formula reaches the data. Where they are noisy a simple form
+    may do for a richer law: for the whole problem all rungs are climbed, and reductions tried."""
     for rung in (
         _linear, _monomials, _polynomials, _quotients, _additive, curves_over_monomials,
     ):  # fmt: skip
         rung(shop, problem, contest)
-        if shop.is_done(contest):
+        if shop.is_done(contest, problem if problem.depth else None):
             return
 
 
@@ -41,7 +43,8 @@ def _linear(shop: Workshop, problem: Problem, contest: Contest) -> None:
         return
     A = np.column_stack([problem.X, np.ones(n)])
     size = np.abs(A).max(0) + 1e-300
-    coef = np.linalg.lstsq(A / size, problem.y, rcond=None)[0] / size
+    root = root_weight(problem.weight, n)
+    coef = np.linalg.lstsq(A / size * root[:, None], problem.y * root, rcond=None)[0] / size
     terms = [decimal(c) * s for c, s in zip(coef, problem.symbols, strict=False)]
     contest.enter(sum(terms) + decimal(coef[-1]), "linear")
 
@@ -52,7 +55,7 @@ def _monomials(shop: Workshop, problem: Problem, contest: Contest) -> None:
             t = outer.forward(problem.y)
         if not np.isfinite(t).all():
             continue
-        for expr in monomial(problem.X, t, problem.symbols):
+        for expr in monomial(problem.X, t, problem.symbols, problem.weight):
             contest.enter(outer.undone(expr, problem.y), f"monomial in {outer.name}")
             if shop.is_done(contest):
                 return
@@ -60,7 +63,7 @@ def _monomials(shop: Workshop, problem: Problem, contest: Contest) -> None:
 
 def _polynomials(shop: Workshop, problem: Problem, contest: Contest) -> None:
     if {"x^2", "x^3"} <= shop.names:
-        for expr in polynomials(problem.X, problem.y, problem.symbols):
+        for expr in polynomials(problem.X, problem.y, problem.symbols, problem.weight):
             contest.enter(expr, "polynomial")
 
 
@@ -83,7 +86,10 @@ def _additive(shop: Workshop, problem: Problem, contest: Contest) -> None:
 
 def additive_models(shop: Workshop, problem: Problem) -> list[Additive]:
     """The best few over transformations of the target, best first."""
-    models = [fit_additive(problem.X, problem.y, o) for o in outers_for(problem.y, shop.names)]
+    models = [
+        fit_additive(problem.X, problem.y, outer, problem.weight)
+        for outer in outers_for(problem.y, shop.names)
+    ]
     fitted = [m for m in models if m is not None and np.isfinite(m.y_error)]
     return sorted(fitted, key=lambda model: model.y_error)[:MODELS]
 

@@ -10,11 +10,14 @@ import numpy as np
 import sympy
 from sympy import Symbol
 
+from kansym.discovery.weights import rms, root_weight
 from kansym.symbolic.constants import decimal
 from kansym.symbolic.formula import Expr
 
 MAX_DENOMINATOR = 4
 NEAR = 0.02  # of an exponent to the fraction it is taken for
+SCORINGS = 10
+AGREED = 0.9  # share of |y| whose sign must be the monomial's
 INDEX_COLUMNS = 5  # exponents of more columns are not enumerated
 INDEX_POWERS = (-2, -1, 0, 1, 2)
 
@@ -35,15 +38,19 @@ def power_product(symbols: Sequence[Expr], powers: Sequence[Fraction]) -> Expr:
     return sympy.Mul(*factors)
 
 
-def monomial(X: np.ndarray, y: np.ndarray, symbols: Sequence[Symbol]) -> list[Expr]:
+def monomial(
+    X: np.ndarray, y: np.ndarray, symbols: Sequence[Symbol], weight: np.ndarray | None = None
+) -> list[Expr]:
     """The log-linear fit with its exponents as they come and as fractions; none where it is no
     candidate: a column that is not of one sign may only stand in a whole power."""
     if np.any(y == 0) or np.any(X == 0) or len(y) < X.shape[1] + 2:
         return []
+    root = root_weight(weight, len(y))
     A = np.column_stack([np.ones(len(y)), np.log(np.abs(X))])
     # Weighted by y^2: an error of y counts the same in every row.
-    weight = np.minimum(np.abs(y), 1e6 * np.median(np.abs(y)))
-    coef = np.linalg.lstsq(A * weight[:, None], np.log(np.abs(y)) * weight, rcond=None)[0]
+    size = np.minimum(np.abs(y), 1e6 * np.median(np.abs(y))) * root
+    coef = np.linalg.lstsq(A * size[:, None], np.log(np.abs(y)) * size, rcond=None)[0]
+    coef = _with_log_link(A, y, root, coef)
     if not abs(coef[0]) < 300:
         return []
     forms: list[Expr] = []
@@ -54,14 +61,34 @@ def monomial(X: np.ndarray, y: np.ndarray, symbols: Sequence[Symbol]) -> list[Ex
             signs = signs * np.sign(X[:, i])
         elif p.denominator > 1 and np.any(X[:, i] < 0):
             return []
-    if not np.all(signs == signs[0]):
+    agreed = float(signs @ np.abs(y))  # noise turns the sign of small values
+    if abs(agreed) < AGREED * np.abs(y).sum():
         return []
-    c = decimal(float(signs[0] * np.exp(coef[0])))
+    c = decimal(float(np.sign(agreed) * np.exp(coef[0])))
     forms.append(c * power_product(symbols, fractions))
     if np.all(X > 0):
         powers = [s ** decimal(p) for s, p in zip(symbols, coef[1:], strict=True)]
         forms.append(c * sympy.Mul(*powers))
     return forms
+
+
+def _with_log_link(A: np.ndarray, y: np.ndarray, root: np.ndarray, coef: np.ndarray) -> np.ndarray:
+    """Coefficients for which exp(A coef) is closest to |y| itself, from those closest to log |y|:
+    logarithms of noisy values are biased. Scoring of a log link (McCullagh and Nelder 1989, 2.5).
+    """
+    y, best = np.abs(y), np.inf
+    kept = coef
+    for _ in range(SCORINGS):
+        with np.errstate(all="ignore"):
+            values = np.exp(A @ coef)
+            error = rms((y - values) * root, None)
+        if not error < best:
+            break
+        best, kept = error, coef
+        size = values * root
+        step = np.linalg.lstsq(A * size[:, None], (y - values) * root, rcond=None)[0]
+        coef = coef + step
+    return kept
 
 
 def index_powers(

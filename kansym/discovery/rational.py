@@ -16,6 +16,7 @@ import sympy
 from sympy import Symbol
 
 from kansym.discovery.outer import Outer
+from kansym.discovery.weights import root_weight
 from kansym.symbolic.constants import decimal
 from kansym.symbolic.formula import Expr
 
@@ -53,18 +54,22 @@ def _sum(coef: np.ndarray, powers: Sequence[tuple[int, ...]], symbols: Sequence[
     return sympy.Add(*terms)
 
 
-def polynomials(X: np.ndarray, y: np.ndarray, symbols: Sequence[Symbol]) -> Iterator[Expr]:
+def polynomials(
+    X: np.ndarray, y: np.ndarray, symbols: Sequence[Symbol], weight: np.ndarray | None = None
+) -> Iterator[Expr]:
     """Least-squares polynomials of rising degree, until one is exact; terms that do not matter are
     left out. Beyond degree 2 only exact ones."""
     n, m = X.shape
     spread = float(np.std(y)) or 1.0
+    root = root_weight(weight, n)
+    y = y * root
     for degree in POLYNOMIAL_DEGREES:
         most = min(SHARE * n, MOST_TERMS)
         forms = [_separate(m, degree)] if m * degree < most else []
         if math.comb(m + degree, degree) <= most:
             forms.append(monomials(m, degree))
         for powers in forms:
-            A = _values(X, powers)
+            A = _values(X, powers) * root[:, None]
             coef, errors, rmse = _fitted(A, y)
             exact = rmse <= EXACT * spread
             if not exact and (degree > 2 or len(powers) > FEW * n):

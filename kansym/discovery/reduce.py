@@ -15,6 +15,7 @@ from kansym.discovery.products import fit_product
 from kansym.discovery.sheared import Sheared, product_factors
 from kansym.discovery.slopes import Slopes
 from kansym.discovery.symmetry import Split, Symmetry
+from kansym.discovery.weights import rms, spread
 from kansym.symbolic.constants import decimal
 from kansym.symbolic.formula import Expr
 from kansym.symbolic.normal_form import normal_product
@@ -41,11 +42,15 @@ class Problem:
 
 @dataclass(frozen=True)
 class Reduction:
-    """A smaller problem, and how a formula for it becomes one for the larger."""
+    """A smaller problem, and how a formula for it becomes one for the larger.
+
+    size: what an error of 1 in the smaller one's y is in the larger one's.
+    """
 
     kind: str
     problem: Problem
     lift: Callable[[Expr], Expr]
+    size: float = 1.0
 
 
 def without_columns(problem: Problem, gone: Sequence[int]) -> Reduction:
@@ -98,8 +103,6 @@ def _joins(columns: dict[int, _Column], symmetry: Symmetry) -> bool:
     others of the same kind."""
     kinds = {columns[i].kind for i in symmetry.partners} - {"as it is"}
     pivot = columns[symmetry.pivot].kind
-    if symmetry.kind == "rotation":
-        return pivot == "as it is" and kinds <= {"rotation"}
     return kinds | ({pivot} - {"as it is"}) <= {symmetry.kind}
 
 
@@ -117,10 +120,15 @@ def _merge(columns: dict[int, _Column], symmetry: Symmetry) -> None:
                 values = ratio * pivot.values + old.values
                 expr = _factor(ratio) * pivot.expr + old.expr
             else:
-                is_fresh = old.kind == "as it is"
-                values = ratio * pivot.values**2 + (old.values**2 if is_fresh else old.values)
-                expr = _factor(ratio) * pivot.expr**2 + (old.expr**2 if is_fresh else old.expr)
+                (mine, mine_as), (others, others_as) = _square(pivot), _square(old)
+                values, expr = ratio * mine + others, _factor(ratio) * mine_as + others_as
         columns[partner] = _Column(values, expr, symmetry.kind)
+
+
+def _square(column: _Column) -> tuple[np.ndarray, Expr]:
+    """What a rotation adds up: of a column that is such a sum already, the sum."""
+    is_sum = column.kind == "rotation"
+    return (column.values, column.expr) if is_sum else (column.values**2, column.expr**2)
 
 
 def _factor(ratio: float) -> Expr:
@@ -144,10 +152,10 @@ def _reduced(
     weight = np.ones(len(y)) if problem.weight is None else problem.weight
     if np.ptp(divisor) > 0:
         weight = weight * divisor**2 / np.mean(divisor[keep] ** 2)
-    smaller = Problem(
-        X[keep], y[keep], symbols, problem.noise / size, weight[keep], problem.depth + 1
-    )
-    return Reduction(kind, smaller, lambda expr: factor * expr.xreplace(back))
+    size = rms(divisor[keep], problem.weight if problem.weight is None else problem.weight[keep])
+    noise = problem.noise / size
+    smaller = Problem(X[keep], y[keep], symbols, noise, weight[keep], problem.depth + 1)
+    return Reduction(kind, smaller, lambda expr: factor * expr.xreplace(back), size)
 
 
 @dataclass(frozen=True)
@@ -185,7 +193,7 @@ class Parts:
             whole.X[keep][:, block],
             y[keep],
             tuple(symbols[i] for i in block),
-            whole.noise * float(np.std(y[keep])) / (float(np.std(whole.y)) or 1.0),
+            whole.noise * spread(y[keep], weight[keep]) / (spread(whole.y, whole.weight) or 1.0),
             weight[keep],
             whole.depth + 1,
         )
@@ -228,10 +236,10 @@ def _sharpened(
     y = split.outer.forward(problem.y) - split.shift
     scale = float((starts.prod(1) @ y) / (starts.prod(1) ** 2).sum())
     starts[:, -1] *= scale
-    fitted = fit_product(problem.X[:, columns], y, starts)
+    fitted = fit_product(problem.X[:, columns], y, starts, problem.weight)
     if fitted is None:
         return parts
-    relative = fitted.error / (float(np.std(y)) or 1.0)
+    relative = fitted.error / (spread(y, problem.weight) or 1.0)
     return [
         replace(
             part,
@@ -314,11 +322,11 @@ def shear_by(problem: Problem, form: Sheared) -> Reduction | None:
 
 def sheared_parts(child: Problem, form: Sheared, problem: Problem) -> tuple[Parts, float] | None:
     """The two factors over (x1, u), and the RMSE of their product."""
-    found = product_factors(form, problem.X, problem.y)
+    found = product_factors(form, problem.X, problem.y, problem.weight)
     if found is None:
         return None
     factors, error = found
-    relative = error / (float(np.std(problem.y)) or 1.0)
+    relative = error / (spread(problem.y, problem.weight) or 1.0)
     parts = tuple(
         Problem(
             child.X[:, [i]], factors[:, i], (child.symbols[i],),

@@ -5,14 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
-import sympy
 from sympy import Dummy
 
 from kansym.discovery import checkpoint
 from kansym.discovery.answer import Answer, mean_of
 from kansym.discovery.budget import Budget
 from kansym.discovery.constraints import passes, rules
-from kansym.discovery.contest import Contest, evaluate
+from kansym.discovery.contest import Contest
 from kansym.discovery.dimensions import has_consistent_units
 from kansym.discovery.groups import RowsError, reduced
 from kansym.discovery.networks import (
@@ -20,13 +19,13 @@ from kansym.discovery.networks import (
     SplineNetwork,
     best_network,
 )
+from kansym.discovery.noise import leaves_nothing
 from kansym.discovery.records import Discovery, Options, Report, Table
 from kansym.discovery.reduce import Problem
 from kansym.discovery.screening import relevant_columns
 from kansym.discovery.solver import solve
-from kansym.discovery.surrogate import MAX_ROWS, Surface
+from kansym.discovery.surrogate import MAX_ROWS
 from kansym.discovery.units import UnitTable, parse_units
-from kansym.discovery.verdict import FEW_NUMBERS, allowed_structure, structure_left
 from kansym.discovery.workshop import Workshop
 from kansym.functions import get_library
 from kansym.symbolic.constants import decimal
@@ -37,9 +36,6 @@ LEAST_ROWS = 12  # with fewer, none are held out
 SEARCH_ROWS = 2000  # the search itself sees no more; constants are fitted to all
 FINER = 2  # times the rows of a surface, when the first search found no law
 STORED = 50  # formulas in a checkpoint
-LEAST_NOISY_ROWS = 50
-NO_WORSE = 1.15  # times the error of a smooth surface, that a law's residual may be
-MOST_NOISE = 0.3  # of y's spread: beyond it too much could hide
 SOLVING, LATER = 0.7, 0.9  # shares of the time after which the search, and networks, must end
 
 
@@ -86,12 +82,11 @@ class _Search:
             get_library(options.functions),
             self.budget,
             solve,
-            self._is_noise,
+            self._confirms,
             options.seed,
             report=self._say,
         )
-        self.judged: dict[Expr, bool] = {}
-        self._error: float | None = None
+        self.is_found = False
 
     def _say(self, line: str) -> None:
         if self.report is not None:
@@ -109,32 +104,12 @@ class _Search:
         dims = self.units.by_symbol(self.table.variables)
         return has_consistent_units(expr, dims, self.units.target)
 
-    def _is_noise(self, contest: Contest) -> bool:
-        """Whether the best formula is short and leaves nothing that a smooth model finds."""
-        best = contest.best
-        if best is None or len(self.rows.y) < LEAST_NOISY_ROWS or not best.expr.free_symbols:
-            return False
-        if (
-            best.rmse > MOST_NOISE * contest.spread
-            or len(best.expr.atoms(sympy.Float)) > FEW_NUMBERS
-        ):
-            return False
-        if best.rmse > NO_WORSE * self._surface_error():
-            return False  # a smooth model of y does better: what is left is not noise
-        if best.expr not in self.judged:
-            residual = self.rows.y - evaluate(best.expr, self.table.variables, self.rows.X)
-            saved = structure_left(self.rows.X, residual, self.options.seed)
-            self.judged[best.expr] = saved <= allowed_structure(len(residual))
-        return self.judged[best.expr]
-
-    def _surface_error(self) -> float:
-        """Leave-one-out RMSE of a smooth surface through the rows, in units of y."""
-        if self._error is None:
-            rng = np.random.default_rng([self.options.seed, 4])
-            rows = rng.permutation(len(self.rows.y))[:MAX_ROWS]
-            surface = Surface(self.rows.X[rows], self.rows.y[rows])
-            self._error = surface.error * surface.spread
-        return self._error
+    def _confirms(self, contest: Contest, expr: Expr) -> bool:
+        """Whether a law leaves only noise of the whole table, the rows held out among them."""
+        table = self.table
+        return contest is not self.contest or leaves_nothing(
+            expr, table.variables, table.X, table.y, table.weight, self.options.seed
+        )
 
     def run(self) -> None:
         self.contest.enter(mean_of(self.rows), "constant")
@@ -142,7 +117,7 @@ class _Search:
         if self.units is not None:
             self._solve_in_groups(self.units)
         self._solve_in_columns()
-        if not (self.contest.reaches(self.contest.best) or self._is_noise(self.contest)):
+        if not self.is_found:
             self._train_networks()
 
     def _solve_in_columns(self) -> None:
@@ -151,7 +126,8 @@ class _Search:
         }
         varies = np.flatnonzero(np.ptp(self.rows.X, axis=0) > 0)
         usable = np.array([i for i in varies if i not in forbidden], dtype=int)
-        if not len(usable) or self.contest.reaches(self.contest.best):
+        self.is_found = self.contest.reaches(self.contest.best)
+        if not len(usable) or self.is_found:
             return
         rng = np.random.default_rng([self.options.seed, 3])
         columns = usable[relevant_columns(self.rows.X[:, usable], self.rows.y, rng)]
@@ -164,6 +140,8 @@ class _Search:
         if len(self.rows.y) > MAX_ROWS and not self.shop.is_done(self.contest, problem):
             self._say("once more with finer surfaces")
             replace(self.shop, rows=FINER * MAX_ROWS).solve(problem, self.contest)
+        best = self.contest.best
+        self.is_found = self.contest.reaches(best) or self.shop.leaves_noise(self.contest, problem)
 
     def _train_networks(self) -> None:
         """Splines where formulas fail: they say what can be predicted, and from what."""

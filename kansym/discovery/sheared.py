@@ -18,6 +18,7 @@ from kansym.discovery.additive import least_squares, spline_block
 from kansym.discovery.monomial import nice_power
 from kansym.discovery.products import fit_product
 from kansym.discovery.slopes import Slopes
+from kansym.discovery.weights import root_weight
 
 GRID = 12
 NEGLIGIBLE = 1e-3  # share of the slopes: h is then zero, and a plain symmetry says it all
@@ -74,7 +75,9 @@ def _fitted(slopes: Slopes, alone: int, is_scaling: bool, is_product: bool) -> S
     return Sheared(alone, float(ratio), is_scaling, is_product, error / size, (x, h))
 
 
-def product_factors(form: Sheared, X: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, float] | None:
+def product_factors(
+    form: Sheared, X: np.ndarray, y: np.ndarray, weight: np.ndarray | None = None
+) -> tuple[np.ndarray, float] | None:
     """G and F at rows X [n, 2], [n, 2], and the RMSE of their product."""
     at, h = form.log_slope
     order = np.argsort(at)
@@ -86,6 +89,8 @@ def product_factors(form: Sheared, X: np.ndarray, y: np.ndarray) -> tuple[np.nda
     G = np.exp(np.interp(X[:, form.alone], at, logs))
     u = form.column(X)
     block = spline_block(u, GRID)
-    F = block @ least_squares(block * G[:, None], y)
-    fitted = fit_product(np.column_stack([X[:, form.alone], u]), y, np.column_stack([G, F]))
+    root = root_weight(weight, len(y))
+    F = block @ least_squares(block * (G * root)[:, None], y * root)
+    columns = np.column_stack([X[:, form.alone], u])
+    fitted = fit_product(columns, y, np.column_stack([G, F]), weight)
     return None if fitted is None else (fitted.factors, fitted.error)

@@ -3,6 +3,7 @@ surfaces: y over x, or log |y| over log x where both are of one sign."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -11,15 +12,15 @@ import numpy as np
 from kansym.discovery.surrogate import MAX_ROWS, Surface
 
 GOOD = 1e-4  # leave-one-out error below which the second surface is not tried
+BY_CHANCE = 1.05  # times the noise, that the residual of the law itself may be
 
 
 @dataclass(frozen=True)
 class Slopes:
     """X: [n, columns], the rows used. values: [n], smoothed. first: [n, columns]. mixed(i, j): [n].
 
-    error: leave-one-out RMSE of the surface in units of the standard deviation of what it was
-    fitted to. noise: in units of y.
-    predict: values at other rows.
+    predict: values at other rows. error: leave-one-out RMSE of the surface in units of the
+    standard deviation of what it was fitted to. noise: the part of it that no surface can explain.
     """
 
     X: np.ndarray
@@ -30,30 +31,42 @@ class Slopes:
     error: float
     noise: float
 
+    def error_of_equals(self, times: float) -> float:
+        """Error of a model that misses the law by `times` what the surface does, noise aside."""
+        missed = max(self.error**2 - self.noise**2, 0.0)
+        return math.sqrt((BY_CHANCE * self.noise) ** 2 + times**2 * missed)
 
-def slopes(X: np.ndarray, y: np.ndarray, rng: np.random.Generator, rows: int = MAX_ROWS) -> Slopes:
-    """Derivatives at up to `rows` rows drawn from X [n, columns], y [n]."""
+
+def slopes(
+    X: np.ndarray,
+    y: np.ndarray,
+    rng: np.random.Generator,
+    rows: int = MAX_ROWS,
+    weight: np.ndarray | None = None,
+) -> Slopes:
+    """Derivatives at up to `rows` rows drawn from X [n, columns], y [n], with weights [n]."""
     if len(y) > rows:
         picked = np.sort(rng.choice(len(y), rows, replace=False))
         X, y = X[picked], y[picked]
-    plain = _plain(X, y)
+        weight = None if weight is None else weight[picked]
+    plain = _plain(X, y, weight)
     has_logs = np.all(X > 0) and (np.all(y > 0) or np.all(y < 0))
     if plain.error < GOOD or not has_logs:
         return plain
-    return min(plain, _logarithmic(X, y), key=lambda surface: surface.error)
+    return min(plain, _logarithmic(X, y, weight), key=lambda surface: surface.error)
 
 
-def _plain(X: np.ndarray, y: np.ndarray) -> Slopes:
-    surface = Surface(X, y)
+def _plain(X: np.ndarray, y: np.ndarray, weight: np.ndarray | None) -> Slopes:
+    surface = Surface(X, y, weight)
     return Slopes(
         X, surface.values(X), surface.slopes(), surface.mixed, surface.values, surface.error,
-        surface.noise,
+        surface.relative_noise,
     )  # fmt: skip
 
 
-def _logarithmic(X: np.ndarray, y: np.ndarray) -> Slopes:
+def _logarithmic(X: np.ndarray, y: np.ndarray, weight: np.ndarray | None) -> Slopes:
     sign = float(np.sign(y[0]))
-    surface = Surface(np.log(X), np.log(np.abs(y)))
+    surface = Surface(np.log(X), np.log(np.abs(y)), weight)
     values = sign * np.exp(surface.values(np.log(X)))
     logs = surface.slopes()
 
@@ -63,5 +76,5 @@ def _logarithmic(X: np.ndarray, y: np.ndarray) -> Slopes:
     def predict(rows: np.ndarray) -> np.ndarray:
         return sign * np.exp(surface.values(np.log(rows)))
 
-    noise = surface.noise * float(np.sqrt(np.mean(values**2)))
-    return Slopes(X, values, values[:, None] * logs / X, mixed, predict, surface.error, noise)
+    first = values[:, None] * logs / X
+    return Slopes(X, values, first, mixed, predict, surface.error, surface.relative_noise)

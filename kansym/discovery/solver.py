@@ -24,7 +24,7 @@ from kansym.discovery.ladder import (
 )
 from kansym.discovery.outer import IDENTITY
 from kansym.discovery.reduce import Problem, Reduction, reduce_by, split_by, without_columns
-from kansym.discovery.slopes import Slopes, slopes
+from kansym.discovery.slopes import Slopes
 from kansym.discovery.symmetry import FAINT, Split, Symmetry, reach, splits, symmetries
 from kansym.discovery.tangled import one_in_both_parts, straight_in_a_function
 from kansym.discovery.workshop import AS_GOOD, CURVE_ERROR, SHARP, Workshop
@@ -37,6 +37,7 @@ SLACK = 2.0
 SMALL_TABLE = 100  # rows: short expressions are tried before slopes
 LEAST_ROWS = 12  # for a surface
 CURVE_ROWS = 20  # for splines to tell whether rows are a curve
+SURE = 0.1  # misfit of symmetries that are used together before any other
 WORSE = 4.0  # times the error of the surface before a reduction: then it was none
 ANY_SURFACE = 0.02  # error of a surface that is never too bad
 
@@ -49,8 +50,8 @@ def solve(
 ) -> list[Entry]:
     """Formulas in the problem's symbols, best first.
 
-    contest: where to enter them. expected: error of the surface of the problem this one was
-    reduced from; when the surface here is much worse, the reduction was wrong and little is tried.
+    contest: where to enter them. expected: the most that the RMSE of a surface may be, in units of
+    y, if the reduction that led here was right; when it is more, little is tried.
     """
     if contest is None:
         contest = shop.contest(problem)
@@ -73,9 +74,9 @@ def solve(
 def _name_curve(shop: Workshop, problem: Problem, contest: Contest, expected: float | None) -> None:
     u, v = problem.X[:, 0], problem.y
     if expected is not None and len(v) >= CURVE_ROWS:
-        model = fit_additive(problem.X, v, IDENTITY)
-        limit = max(WORSE * expected, CURVE_ERROR)
-        if model is not None and model.error > limit * contest.spread:
+        model = fit_additive(problem.X, v, IDENTITY, problem.weight)
+        limit = max(expected, CURVE_ERROR * contest.spread)
+        if model is not None and model.error > limit:
             return
     for entry in shop.named(problem, u, problem.symbols[0], problem.weight):
         contest.enter(entry.expr, entry.found_by)
@@ -84,18 +85,10 @@ def _name_curve(shop: Workshop, problem: Problem, contest: Contest, expected: fl
 def _reduce(shop: Workshop, problem: Problem, contest: Contest, expected: float | None) -> None:
     if len(problem.y) < LEAST_ROWS or problem.depth >= MAX_DEPTH:
         return
-    rng = np.random.default_rng([shop.seed, problem.depth, problem.X.shape[1]])
-    surface = slopes(problem.X, problem.y, rng, shop.rows)
+    surface = shop.surface(problem)
     shop.report(f"surface over {problem.X.shape[1]} variables: error {surface.error:.1e}")
-    if expected is not None and surface.error > max(WORSE * expected, ANY_SURFACE):
-        return
-    for model in additive_models(shop, problem)[:1]:
-        error = model.y_error / contest.spread
-        if SHARP <= error < AS_GOOD * surface.error:
-            name_additive(shop, problem, model, contest)
-    if surface.error > SHARP:
-        curves_over_monomials(shop, problem, contest, AS_GOOD * surface.error**2)
-    if shop.is_done(contest):
+    error = surface.error * contest.spread
+    if expected is not None and error > max(expected, ANY_SURFACE * contest.spread):
         return
     idle = np.flatnonzero(reach(surface) < FAINT).tolist()
     if idle and len(idle) < problem.X.shape[1]:
@@ -107,7 +100,7 @@ def _reduce(shop: Workshop, problem: Problem, contest: Contest, expected: float 
         _try(shop, problem, plan, contest, surface)
         if shop.is_done(contest, problem):
             return
-    for step in (straight_in_a_function, one_in_both_parts):
+    for step in (_as_good_as_the_surface, straight_in_a_function, one_in_both_parts):
         step(shop, problem, surface, contest)
         if shop.is_done(contest, problem):
             return
@@ -124,6 +117,18 @@ def _reduce(shop: Workshop, problem: Problem, contest: Contest, expected: float 
         move()
         if shop.is_done(contest, problem):
             return
+
+
+def _as_good_as_the_surface(
+    shop: Workshop, problem: Problem, surface: Slopes, contest: Contest
+) -> None:
+    """Rungs of the ladder that miss the rows by no more than the surface does."""
+    limit = surface.error_of_equals(AS_GOOD)
+    for model in additive_models(shop, problem)[:1]:
+        if SHARP <= model.y_error / contest.spread < limit:
+            name_additive(shop, problem, model, contest)
+    if surface.error > SHARP:
+        curves_over_monomials(shop, problem, contest, limit**2)
 
 
 def _split(
@@ -148,8 +153,9 @@ def _try(
 
 def _follow(shop: Workshop, reduction: Reduction, contest: Contest, surface: Slopes) -> None:
     shop.report(f"{reduction.kind}: {reduction.problem.X.shape[1]} variables left")
-    for entry in shop.solve(reduction.problem, expected=surface.error)[:3]:
-        contest.enter(reduction.lift(entry.expr), reduction.kind)
+    expected = surface.error_of_equals(WORSE) * contest.spread / reduction.size
+    for entry in shop.solve(reduction.problem, expected=expected)[:3]:
+        contest.enter(reduction.lift(entry.expr), reduction.kind, late=True)
         if contest.reaches(contest.best):
             return
 
@@ -165,8 +171,10 @@ def _plans(found: Sequence[Symmetry]) -> list[list[Symmetry]]:
     """Which symmetries to use together: all that draw nothing but powers out, then fewer."""
     powers = [s for s in found if s.kind == "power"]
     pure = [s for s in found if s.kind not in ("power", "triple") and s.power == 0]
+    sure = [s for s in [*powers, *pure] if s.misfit < SURE]
     drawn = [s for s in found if s.kind != "power" and (s.power or s.kind == "triple")]
-    plans = [[*powers, *pure]] if powers or pure else []
+    plans = [sure] if 0 < len(sure) < len(powers) + len(pure) else []
+    plans += [[*powers, *pure]] if powers or pure else []
     if powers and pure:
         plans += [pure, powers]
     kinds = list(dict.fromkeys(s.kind for s in pure))

@@ -4,7 +4,8 @@ Gaussian process regression (Rasmussen and Williams 2006, ch. 2 and 5): covarian
 
     k(x, x') = s^2 exp(-1/2 sum_i w_i (x_i - x'_i)^2)  +  noise on the diagonal
 
-with one weight w_i per column, chosen by the marginal likelihood. Of 500 noiseless rows of physical
+with one weight w_i per column, chosen by the marginal likelihood; the noise of a row is divided by
+its weight. Of 500 noiseless rows of physical
 laws in up to nine columns it gives values to 1e-2 .. 1e-6 and first slopes to a few times that, in
 half a second: tests of structure need slopes at every row, long before a network of splines of
 the right shape is known.
@@ -15,22 +16,32 @@ from __future__ import annotations
 import numpy as np
 from scipy import linalg, optimize
 
+from kansym.discovery.weights import rms, spread
+
 MAX_ROWS = 500
 ITERATIONS = 60
 JITTER = 1e-10  # of the covariance's diagonal, relative to s^2
 LEAST_NOISE, MOST_NOISE = -26.0, 2.0  # log variance, of a target of variance one
+FIRST_NOISE, NOISY = -9.0, -2.0  # where the likelihood is climbed from, and once more
+ALL_NOISE = -0.5  # log variance above which the surface explains next to nothing
+ROUGH = 5.0  # log weight of a column, above which neighbouring rows know nothing of each other
+MOST_UNEQUAL = 1e4  # how far a row's weight may be from the mean, either way
 
 
 class Surface:
     """The surface through rows X [n, columns], y [n]; slopes are those at these rows.
 
+    weight: [n], inverse variances of the rows up to a factor, or None for equal ones.
     left_out: residual of every row when it is left out, [n]. error: their RMSE, relative to y's
-    standard deviation.
-    noise: standard deviation of y about the surface, as the likelihood has it, in units of y.
+    standard deviation, both weighted.
+    noise: standard deviation of y about the surface at a row of mean weight, as the likelihood has
+    it, in units of y.
     """
 
-    def __init__(self, X: np.ndarray, y: np.ndarray):
+    def __init__(self, X: np.ndarray, y: np.ndarray, weight: np.ndarray | None = None):
         self.X, self.y = X, y
+        self.weight = np.ones(len(y)) if weight is None else weight / weight.mean()
+        self.variance = 1 / np.clip(self.weight, 1 / MOST_UNEQUAL, MOST_UNEQUAL)
         self.center, self.scale = X.mean(0), np.where(np.ptp(X, 0) > 0, X.std(0), 1.0)
         self.mean, self.spread = float(y.mean()), float(y.std()) or 1.0
         self.Z = (X - self.center) / self.scale
@@ -47,7 +58,7 @@ class Surface:
             w, s2, noise = np.exp(p[:m]), np.exp(p[m]), np.exp(p[m + 1])
             K0 = s2 * np.exp(-0.5 * (w @ flat)).reshape(n, n)
             K = K0.copy()
-            K[eye, eye] += noise + JITTER * s2
+            K[eye, eye] += noise * self.variance + JITTER * s2
             try:
                 lower = linalg.cholesky(K, lower=True, overwrite_a=True, check_finite=False)
             except linalg.LinAlgError:
@@ -57,25 +68,41 @@ class Surface:
             loss = 0.5 * self.t @ a + np.log(np.diag(lower)).sum()
             W = 0.5 * (inverse - np.outer(a, a))
             WK = (W * K0).ravel()
-            trace = np.trace(W)
-            slopes = [-0.5 * w * (flat @ WK), [WK.sum() + JITTER * s2 * trace], [noise * trace]]
+            diagonal = np.diag(W)
+            slopes = [
+                -0.5 * w * (flat @ WK),
+                [WK.sum() + JITTER * s2 * diagonal.sum()],
+                [noise * (diagonal @ self.variance)],
+            ]
             return float(loss), np.concatenate(slopes)
 
-        start = np.concatenate([np.full(m, -2.0 - 0.6 * np.log(m)), [3.0], [-9.0]])
         bounds = [(-18.0, 8.0)] * m + [(-4.0, 14.0), (LEAST_NOISE, MOST_NOISE)]
-        result = optimize.minimize(
-            likelihood, start, jac=True, method="L-BFGS-B", bounds=bounds,
-            options={"maxiter": ITERATIONS},
-        )  # fmt: skip
+
+        def climbed(noise: float) -> optimize.OptimizeResult:
+            start = np.concatenate([np.full(m, -2.0 - 0.6 * np.log(m)), [3.0], [noise]])
+            return optimize.minimize(
+                likelihood, start, jac=True, method="L-BFGS-B", bounds=bounds,
+                options={"maxiter": ITERATIONS},
+            )  # fmt: skip
+
+        result = climbed(FIRST_NOISE)
+        if result.x[:m].max() > ROUGH or result.x[m + 1] > ALL_NOISE:
+            # A step too far: rows that have nothing to do with each other, or are all noise.
+            result = min(result, climbed(NOISY), key=lambda found: found.fun)
         self.weights = np.exp(result.x[:m])
         s2, noise = np.exp(result.x[m]), np.exp(result.x[m + 1])
         self._s2, self.noise = s2, self.spread * float(np.sqrt(noise))
         self._K0 = s2 * np.exp(-0.5 * (self.weights @ flat)).reshape(n, n)
-        K = self._K0 + (noise + JITTER * s2) * np.eye(n)
+        K = self._K0 + np.diag(noise * self.variance + JITTER * s2)
         inverse = _inverse(linalg.cholesky(K, lower=True))
         self._a = inverse @ self.t
         self.left_out = self._a / np.diag(inverse) * self.spread
-        self.error = float(np.sqrt(np.mean(self.left_out**2))) / self.spread
+        self.error = rms(self.left_out, self.weight) / (spread(self.y, self.weight) or 1.0)
+
+    @property
+    def relative_noise(self) -> float:
+        """The noise, in the units of `error`."""
+        return self.noise / (spread(self.y, self.weight) or 1.0)
 
     def values(self, X: np.ndarray) -> np.ndarray:
         """The surface at rows X [k, columns], [k]."""

@@ -15,6 +15,7 @@ from kansym.discovery.sheared import sheared
 from kansym.discovery.slopes import Slopes
 from kansym.discovery.symmetry import tolerance
 from kansym.discovery.varying import Varying, coefficients, fit_varying, varying_block
+from kansym.discovery.weights import rms, root_weight
 from kansym.discovery.workshop import (
     AS_GOOD,
     CURVE_ERROR,
@@ -44,10 +45,10 @@ def straight_in_a_function(
             values = surface.predict(rows)
             if outer.accepts(values):
                 start = outer.forward(values)
-                model = fit_varying(problem.X, problem.y, outer, coefficient, start)
+                model = fit_varying(problem.X, problem.y, outer, coefficient, start, problem.weight)
                 if model is not None and np.isfinite(model.error):
                     models.append(model)
-    limit = max(SHARP, AS_GOOD * surface.error) * contest.spread
+    limit = max(SHARP, surface.error_of_equals(AS_GOOD)) * contest.spread
     for model in sorted(models, key=lambda model: model.error)[:MODELS]:
         if model.error < limit and not shop.is_done(contest):
             _name_varying(shop, problem, model, contest)
@@ -57,6 +58,7 @@ def _name_varying(shop: Workshop, problem: Problem, model: Varying, contest: Con
     i, j = model.coefficient, model.inner
     noise = model.error / contest.spread
     depth = problem.depth + 1
+    weight = problem.weight
     inner = Problem(problem.X[:, [j]], model.values, (problem.symbols[j],), noise, None, depth)
     t = model.outer.forward(problem.y)
     A = varying_block(problem.X[:, i], len(t))
@@ -64,15 +66,15 @@ def _name_varying(shop: Workshop, problem: Problem, model: Varying, contest: Con
         C = canonical(shop.snapped(inner, entry)).as_independent(*inner.symbols)[1]
         C = C.as_independent(*inner.symbols, as_Add=False)[1]
         values = evaluate(C, inner.symbols, inner.X)
-        named, parts = [], coefficients(A, values, t)
-        misfit = float(np.sqrt(np.mean((parts[0] + parts[1] * values - t) ** 2)))
+        named, parts = [], coefficients(A, values, t, root_weight(weight, len(t)))
+        misfit = rms(parts[0] + parts[1] * values - t, weight)
         noise = max(UNSEEN * misfit, ROUNDING * float(np.std(t)))
         for part in parts:
             rest = Problem(problem.X[:, [i]], part, (problem.symbols[i],), noise, None, depth)
             named.append(shop.solve(rest)[:3])
         for A0, A1 in combinations_of(named):
             whole = model.outer.undone(A0.expr + A1.expr * C, problem.y)
-            contest.enter(whole, "straight in a function")
+            contest.enter(whole, "straight in a function", late=True)
             if shop.is_done(contest):
                 return
 
@@ -91,10 +93,10 @@ def one_in_both_parts(shop: Workshop, problem: Problem, surface: Slopes, contest
         if parts is not None and parts[1] < limit:
             join(shop, parts[0], inner)
         elif not form.is_product:
-            model = fit_additive(child.X, child.y, IDENTITY)
+            model = fit_additive(child.X, child.y, IDENTITY, child.weight)
             if model is not None and model.y_error < limit:
                 name_additive(shop, child, model, inner)
         for entry in inner.ranking[:3]:
-            contest.enter(reduction.lift(entry.expr), "one variable in both parts")
+            contest.enter(reduction.lift(entry.expr), "one variable in both parts", late=True)
         if shop.is_done(contest):
             return

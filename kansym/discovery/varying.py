@@ -16,6 +16,7 @@ import numpy as np
 
 from kansym.discovery.additive import GRIDS, ROWS_PER_COEFFICIENT, least_squares, spline_block
 from kansym.discovery.outer import Outer
+from kansym.discovery.weights import rms, root_weight
 
 ROUNDS = 25
 GAIN = 0.98
@@ -36,7 +37,12 @@ class Varying:
 
 
 def fit_varying(
-    X: np.ndarray, y: np.ndarray, outer: Outer, coefficient: int, slice_values: np.ndarray
+    X: np.ndarray,
+    y: np.ndarray,
+    outer: Outer,
+    coefficient: int,
+    slice_values: np.ndarray,
+    weight: np.ndarray | None = None,
 ) -> Varying | None:
     """From a first guess of C at the rows; None when there are too few rows."""
     blocks = [_block(X[:, i], len(y)) for i in (coefficient, 1 - coefficient)]
@@ -46,12 +52,12 @@ def fit_varying(
     with np.errstate(all="ignore"):
         t, slope = outer.forward(y), np.abs(outer.slope(y))
     C, best = _standardised(slice_values), np.inf
-    found = C
+    found, root = C, root_weight(weight, len(y))
     for _ in range(ROUNDS):
-        A0, A1 = coefficients(A, C, t)
-        C = _standardised(B @ least_squares(B * A1[:, None], t - A0))
-        A0, A1 = coefficients(A, C, t)
-        error = float(np.sqrt(np.mean(((A0 + A1 * C - t) / np.maximum(slope, 1e-300)) ** 2)))
+        A0, A1 = coefficients(A, C, t, root)
+        C = _standardised(B @ least_squares(B * (A1 * root)[:, None], (t - A0) * root))
+        A0, A1 = coefficients(A, C, t, root)
+        error = rms((A0 + A1 * C - t) / np.maximum(slope, 1e-300), weight)
         if not error < best:
             break
         gained, best, found = error < GAIN * best, error, C
@@ -66,9 +72,12 @@ def varying_block(x: np.ndarray, n: int) -> np.ndarray:
     return spline_block(x, GRIDS[0]) if block is None else block
 
 
-def coefficients(A: np.ndarray, C: np.ndarray, t: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """A0 and A1 at the rows for given C."""
-    coef = least_squares(np.concatenate([A, A * C[:, None]], 1), t)
+def coefficients(
+    A: np.ndarray, C: np.ndarray, t: np.ndarray, root: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """A0 and A1 at the rows for given C; root: of the rows' weights."""
+    rows = np.concatenate([A, A * C[:, None]], 1)
+    coef = least_squares(rows * root[:, None], t * root)
     half = A.shape[1]
     return A @ coef[:half], A @ coef[half:]
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import sympy
 
@@ -9,12 +11,15 @@ from kansym.discovery.additive import fit_additive
 from kansym.discovery.outer import IDENTITY
 from kansym.discovery.records import Finding, Verdict
 from kansym.discovery.surrogate import MAX_ROWS, Surface
+from kansym.symbolic.formula import Expr
 
 EXACT = 1e-9  # of y's spread: a residual below it is rounding
 STRUCTURE = 0.03  # share of the residual's RMSE that a smooth model may save by chance
 FEW_ROWS = 30
 CLEAR_R2 = 0.9  # below it noise could hide structure that no smooth model sees
-FEW_NUMBERS = 6  # decimals; a formula with more is rather an interpolation
+FEW_NUMBERS = 6  # fitted; a formula with more is rather an interpolation
+ODD_EXPONENT = 3  # numbers that an exponent such as 2/3 counts for: noise is made of them
+FINE_R2 = 0.998  # below it a fitted number may stand for a form that noise hides
 LITTLE_R2 = 0.5  # of a formula that says more about y than its mean, but not what y is
 
 
@@ -71,14 +76,26 @@ def judge(
         return Verdict.AMBIGUOUS, (
             f"what is left, {1 - r2:.0%} of y's variance, looks like noise, but could hide more"
         )
-    numbers = len(chosen.expr.atoms(sympy.Float))
+    numbers = fitted_numbers(chosen.expr)
     if numbers > FEW_NUMBERS:
         return Verdict.AMBIGUOUS, (
             f"with {numbers} fitted numbers the formula could be an approximation of another law"
         )
+    if numbers and r2 < FINE_R2:
+        return Verdict.AMBIGUOUS, (
+            f"a formula with {numbers} fitted number{'s' if numbers > 1 else ''} can come close to "
+            f"another law within noise of {math.sqrt(1 - r2):.0%}"
+        )
     return Verdict.CONSISTENT, (
         "the residual shows no structure, and no other formula found comes close"
     )
+
+
+def fitted_numbers(expr: Expr) -> int:
+    """Decimals, and exponents that are neither whole nor halves."""
+    exponents = [power.exp for power in expr.atoms(sympy.Pow) if power.exp.is_Rational]
+    odd = sum(exponent.q > 2 for exponent in exponents)
+    return len(expr.atoms(sympy.Float)) + ODD_EXPONENT * odd
 
 
 def allowed_structure(n: int) -> float:

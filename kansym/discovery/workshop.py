@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import product
 from typing import TypeVar
 
@@ -13,7 +13,9 @@ from sympy import Symbol
 from kansym.discovery.budget import Budget
 from kansym.discovery.contest import Contest, Entry
 from kansym.discovery.curves import name_curve
+from kansym.discovery.noise import could_be_law, is_as_good_as_surface, leaves_nothing
 from kansym.discovery.reduce import Problem
+from kansym.discovery.slopes import Slopes, slopes
 from kansym.discovery.surrogate import MAX_ROWS
 from kansym.functions import SymbolicFunction
 from kansym.symbolic.constants import ConstantProblem
@@ -32,17 +34,18 @@ MODELS = 2  # of one kind whose curves are named
 class Workshop:
     """functions: that a formula may use. solver: what solves a smaller problem, see `solver.solve`.
 
-    is_noise: whether what the best formula of the whole problem leaves is nothing but noise.
+    confirms: a last test, on other rows, of a formula that leaves nothing but noise of these.
     rows: that a surface is laid through, at most. report: called with a line about each step.
     """
 
     functions: Sequence[SymbolicFunction]
     budget: Budget
     solver: Callable[[Workshop, Problem, Contest | None, float | None], list[Entry]]
-    is_noise: Callable[[Contest], bool] = lambda contest: False
+    confirms: Callable[[Contest, Expr], bool] = lambda contest, expr: True
     seed: int = 0
     rows: int = MAX_ROWS
     report: Callable[[str], None] = lambda line: None
+    surfaces: dict[tuple[int, int], tuple[Problem, Slopes]] = field(default_factory=dict)
 
     @property
     def names(self) -> frozenset[str]:
@@ -61,13 +64,34 @@ class Workshop:
         )
 
     def is_done(self, contest: Contest, problem: Problem | None = None) -> bool:
-        """Whether to stop: nothing is left of the budget, or of the data. Given the problem at the
-        root, also where what is left of it is noise."""
+        """Whether to stop: nothing is left of the budget, or of the data. Given the problem, also
+        where what is left of it is noise."""
         if self.budget.is_over or contest.reaches(contest.best):
             return True
-        if problem is None or problem.depth > 0:
+        return problem is not None and self.leaves_noise(contest, problem)
+
+    def leaves_noise(self, contest: Contest, problem: Problem) -> bool:
+        """Whether the best formula is short and leaves nothing that a smooth model finds."""
+        best = contest.best
+        if best is None or not could_be_law(contest, best):
             return False
-        return self.is_noise(contest)
+        if best.expr not in contest.judged:
+            rows = (contest.variables, contest.X, contest.y, contest.weight)
+            contest.judged[best.expr] = (
+                is_as_good_as_surface(contest, best, self.surface(problem).error)
+                and leaves_nothing(best.expr, *rows, self.seed)
+                and self.confirms(contest, best.expr)
+            )
+        return contest.judged[best.expr]
+
+    def surface(self, problem: Problem) -> Slopes:
+        """The smooth surface through the problem's rows, laid once."""
+        key = (id(problem), self.rows)
+        if key not in self.surfaces:
+            rng = np.random.default_rng([self.seed, problem.depth, problem.X.shape[1]])
+            found = slopes(problem.X, problem.y, rng, self.rows, problem.weight)
+            self.surfaces[key] = (problem, found)  # the problem, so that its id stays its own
+        return self.surfaces[key][1]
 
     def named(
         self, problem: Problem, u: np.ndarray, symbol: Symbol, weight: np.ndarray | None
