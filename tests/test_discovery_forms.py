@@ -55,7 +55,7 @@ def test_a_law_straight_in_a_function_shows_that_function(coefficient, name):
     assert (model.coefficient, model.inner) == (coefficient, 1 - coefficient)
     assert model.error < 1e-4 * np.std(y)
     assert abs(np.corrcoef(model.values, np.sqrt(1 + b**2))[0, 1]) > 1 - 1e-6
-    base, factor = coefficients(varying_block(a, len(a)), np.sqrt(1 + b**2), t)
+    base, factor = coefficients(varying_block(a, len(a)), np.sqrt(1 + b**2), t, np.ones(len(t)))
     assert base == pytest.approx(np.sin(a), abs=2e-2)
     assert factor == pytest.approx(1 + a**2 / 4, abs=2e-2)
 
