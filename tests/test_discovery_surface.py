@@ -69,6 +69,31 @@ def test_leave_one_out_is_a_fit_without_the_row():
     assert surface.noise == pytest.approx(0.1, rel=0.3)
 
 
+def test_a_surface_whose_time_is_over_ends_where_it_is():
+    X, y = sampled(sympy.sin(x1) * x2, 2)
+    asked = []
+
+    def stop():
+        asked.append(None)
+        return len(asked) > 2
+
+    stopped = Surface(X, y, stop=stop)
+    assert len(asked) == 3
+    assert Surface(X, y).error < stopped.error < 1
+
+
+def test_rows_count_as_they_weigh():
+    rng = np.random.default_rng(5)
+    X = rng.uniform(-1, 1, (120, 2))
+    truth = np.sin(2 * X[:, 0]) + X[:, 1]
+    bad = np.arange(120) % 2 == 0
+    y = truth + np.where(bad, 1.0, 1e-3) * rng.normal(size=120)
+    weight = np.where(bad, 1.0, 1e6)
+    weighted, plain = Surface(X, y, weight), Surface(X, y)
+    error, as_equals = (np.std(surface.values(X) - truth) for surface in (weighted, plain))
+    assert error < 0.1 * as_equals
+
+
 def test_a_column_that_does_nothing_is_noticed():
     assert reach(seen(x1 * x2, 3))[2] < 1e-3 < reach(seen(x1 * x2, 3))[:2].min()
 

@@ -13,6 +13,7 @@ from kansym.discovery.canonical import canonical
 from kansym.discovery.contest import Contest, Entry, complexity, evaluate, formula_bits
 from kansym.discovery.networks import SplineNetwork
 from kansym.discovery.records import Discovery, Finding, Options, Table, Verdict
+from kansym.discovery.surrogate import MAX_ROWS
 from kansym.discovery.tidy import tidied
 from kansym.discovery.verdict import EXACT, judge
 from kansym.symbolic.constants import ConstantProblem, decimal
@@ -23,6 +24,8 @@ RIVAL_BITS = 10 / math.log(2)  # ten nats
 FINALISTS = 8  # formulas that are snapped
 WORTH = 10.0  # bits that a formula must save over the mean
 BETTER = 0.99  # of the loss of a simpler formula, that one on the front must get below
+JUDGING = 4.0  # seconds; with fewer left, surfaces through the residual have half the rows
+NO_TERM = 2e-3  # of the F-test that keeps a term: about what its bits are worth
 UNKNOWN = 0.5  # relative standard error of a number that the data do not determine
 
 
@@ -30,14 +33,17 @@ UNKNOWN = 0.5  # relative standard error of a number that the data do not determ
 class Answer:
     """What is needed to answer.
 
-    held_out: rows that the contest did not see, [n]. is_late: whether the user's time is over.
+    held_out: rows that the contest did not see, [n]. seconds_left: of the user's time.
     """
 
     table: Table
     held_out: np.ndarray
     contest: Contest
     options: Options
-    is_late: Callable[[], bool]
+    seconds_left: Callable[[], float]
+
+    def is_late(self) -> bool:
+        return self.seconds_left() <= 0
 
     def discovery(self, network: SplineNetwork | None, stopped: str) -> Discovery:
         """The answer; of the budget's seconds, those until now are reported."""
@@ -50,9 +56,10 @@ class Answer:
         is_constant = not allowed[0].expr.free_symbols or constant.score - allowed[0].score < WORTH
         chosen, rivals = (constant, ()) if is_constant else self._snapped(allowed)
         residual = self.residual(chosen.expr)
+        rows = MAX_ROWS if self.seconds_left() > JUDGING else MAX_ROWS // 2
         verdict, reason = judge(
             self.table.X, self.table.y, residual, residual[self.held_out], chosen, is_constant,
-            rivals, self._undetermined(chosen), self.options.seed,
+            rivals, self._undetermined(chosen), self.options.seed, rows,
         )  # fmt: skip
         if verdict is not Verdict.EXACT and not is_constant:
             chosen = self._refitted(chosen)
@@ -103,7 +110,9 @@ class Answer:
         problem = self._problem(self.table.rows(~self.held_out))
         found: dict[Expr, Finding] = {}
         for finding in close:
-            expr, _ = snap_expression(canonical(finding.expr), problem, self.is_late)
+            expr, _ = snap_expression(
+                canonical(finding.expr), problem, self.is_late, zero_significance=NO_TERM
+            )
             expr = expr if self.is_late() else tidied(expr, self.table)
             if not self.contest.accepts(expr):
                 expr = finding.expr

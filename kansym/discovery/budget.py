@@ -40,3 +40,7 @@ class Budget:
     @property
     def is_over(self) -> bool:
         return self.stopped_by is not None
+
+    def has_ended(self) -> bool:
+        """`is_over`, to hand on."""
+        return self.is_over

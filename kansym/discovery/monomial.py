@@ -17,7 +17,7 @@ from kansym.symbolic.formula import Expr
 MAX_DENOMINATOR = 4
 NEAR = 0.02  # of an exponent to the fraction it is taken for
 SCORINGS = 10
-AGREED = 0.9  # share of |y| whose sign must be the monomial's
+AGREED = 0.5  # share of |y| whose sign must be the monomial's
 INDEX_COLUMNS = 5  # exponents of more columns are not enumerated
 INDEX_POWERS = (-2, -1, 0, 1, 2)
 

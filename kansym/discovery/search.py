@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -35,6 +36,7 @@ HELD_OUT = 0.2  # share of the rows, half of them the outermost
 LEAST_ROWS = 12  # with fewer, none are held out
 SEARCH_ROWS = 2000  # the search itself sees no more; constants are fitted to all
 FINER = 2  # times the rows of a surface, when the first search found no law
+FINER_SECONDS = 5.0  # that must be left for it
 STORED = 50  # formulas in a checkpoint
 SOLVING, LATER = 0.7, 0.9  # shares of the time after which the search, and networks, must end
 
@@ -137,7 +139,9 @@ class _Search:
             self.rows.weight,
         )  # fmt: skip
         self.shop.solve(problem, self.contest)
-        if len(self.rows.y) > MAX_ROWS and not self.shop.is_done(self.contest, problem):
+        has_time = self.budget.seconds_left > FINER_SECONDS
+        is_done = self.shop.is_done(self.contest, problem)
+        if has_time and len(self.rows.y) > MAX_ROWS and not is_done:
             self._say("once more with finer surfaces")
             replace(self.shop, rows=FINER * MAX_ROWS).solve(problem, self.contest)
         best = self.contest.best
@@ -198,11 +202,11 @@ class _Search:
         return self._answer().discovery(self.network, stopped)
 
     def _answer(self) -> Answer:
-        return Answer(self.table, self.held_out, self.contest, self.options, self._is_late)
+        return Answer(self.table, self.held_out, self.contest, self.options, self._seconds_left)
 
-    def _is_late(self) -> bool:
+    def _seconds_left(self) -> float:
         limit = self.options.max_time
-        return limit is not None and self.budget.seconds > limit
+        return math.inf if limit is None else limit - self.budget.seconds
 
 
 def _held_out(table: Table, rng: np.random.Generator) -> np.ndarray:

@@ -43,30 +43,33 @@ def slopes(
     rng: np.random.Generator,
     rows: int = MAX_ROWS,
     weight: np.ndarray | None = None,
+    stop: Callable[[], bool] = lambda: False,
 ) -> Slopes:
-    """Derivatives at up to `rows` rows drawn from X [n, columns], y [n], with weights [n]."""
+    """Derivatives at up to `rows` rows drawn from X [n, columns], y [n], with weights [n].
+
+    stop: see `Surface`.
+    """
     if len(y) > rows:
         picked = np.sort(rng.choice(len(y), rows, replace=False))
         X, y = X[picked], y[picked]
         weight = None if weight is None else weight[picked]
-    plain = _plain(X, y, weight)
+    plain = _plain(X, Surface(X, y, weight, stop))
     has_logs = np.all(X > 0) and (np.all(y > 0) or np.all(y < 0))
-    if plain.error < GOOD or not has_logs:
+    if plain.error < GOOD or not has_logs or stop():
         return plain
-    return min(plain, _logarithmic(X, y, weight), key=lambda surface: surface.error)
+    logs = Surface(np.log(X), np.log(np.abs(y)), weight, stop)
+    return min(plain, _logarithmic(X, y, logs), key=lambda found: found.error)
 
 
-def _plain(X: np.ndarray, y: np.ndarray, weight: np.ndarray | None) -> Slopes:
-    surface = Surface(X, y, weight)
+def _plain(X: np.ndarray, surface: Surface) -> Slopes:
     return Slopes(
         X, surface.values(X), surface.slopes(), surface.mixed, surface.values, surface.error,
         surface.relative_noise,
     )  # fmt: skip
 
 
-def _logarithmic(X: np.ndarray, y: np.ndarray, weight: np.ndarray | None) -> Slopes:
+def _logarithmic(X: np.ndarray, y: np.ndarray, surface: Surface) -> Slopes:
     sign = float(np.sign(y[0]))
-    surface = Surface(np.log(X), np.log(np.abs(y)), weight)
     values = sign * np.exp(surface.values(np.log(X)))
     logs = surface.slopes()
 

@@ -13,6 +13,8 @@ the right shape is known.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from scipy import linalg, optimize
 
@@ -32,14 +34,21 @@ class Surface:
     """The surface through rows X [n, columns], y [n]; slopes are those at these rows.
 
     weight: [n], inverse variances of the rows up to a factor, or None for equal ones.
+    stop: asked between steps of the climb, which may end where it is.
     left_out: residual of every row when it is left out, [n]. error: their RMSE, relative to y's
     standard deviation, both weighted.
     noise: standard deviation of y about the surface at a row of mean weight, as the likelihood has
     it, in units of y.
     """
 
-    def __init__(self, X: np.ndarray, y: np.ndarray, weight: np.ndarray | None = None):
-        self.X, self.y = X, y
+    def __init__(
+        self,
+        X: np.ndarray,
+        y: np.ndarray,
+        weight: np.ndarray | None = None,
+        stop: Callable[[], bool] = lambda: False,
+    ):
+        self.X, self.y, self._stop = X, y, stop
         self.weight = np.ones(len(y)) if weight is None else weight / weight.mean()
         self.variance = 1 / np.clip(self.weight, 1 / MOST_UNEQUAL, MOST_UNEQUAL)
         self.center, self.scale = X.mean(0), np.where(np.ptp(X, 0) > 0, X.std(0), 1.0)
@@ -78,11 +87,15 @@ class Surface:
 
         bounds = [(-18.0, 8.0)] * m + [(-4.0, 14.0), (LEAST_NOISE, MOST_NOISE)]
 
+        def pause(intermediate_result: optimize.OptimizeResult) -> None:
+            if self._stop():
+                raise StopIteration
+
         def climbed(noise: float) -> optimize.OptimizeResult:
             start = np.concatenate([np.full(m, -2.0 - 0.6 * np.log(m)), [3.0], [noise]])
             return optimize.minimize(
                 likelihood, start, jac=True, method="L-BFGS-B", bounds=bounds,
-                options={"maxiter": ITERATIONS},
+                options={"maxiter": ITERATIONS}, callback=pause,
             )  # fmt: skip
 
         result = climbed(FIRST_NOISE)

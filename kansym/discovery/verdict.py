@@ -33,12 +33,14 @@ def judge(
     rivals: tuple[Finding, ...],
     undetermined: int,
     seed: int,
+    surface_rows: int = MAX_ROWS,
 ) -> tuple[Verdict, str]:
     """The verdict and its reason.
 
     residual: of the chosen formula at rows X, y. held_out_residual: at rows that its constants
     were not fitted to, the outermost among them. undetermined: fitted numbers of the formula that
-    could be others without a row showing it.
+    could be others without a row showing it. surface_rows: that a surface may have to find
+    structure in the residual.
     """
     spread = float(np.std(y))
     if spread <= 1e-14 * float(np.abs(y).max()):
@@ -55,7 +57,7 @@ def judge(
             f"the residual is {worst / spread:.0e} of y's spread, also on {len(held_out_residual)} "
             "rows, the outermost among them, that the constants were not fitted to"
         )
-    saved = structure_left(X, residual, seed)
+    saved = structure_left(X, residual, seed, surface_rows)
     r2 = 1 - float(np.mean(residual**2)) / spread**2
     if saved > allowed_structure(len(y)):
         if r2 < LITTLE_R2:
@@ -103,7 +105,9 @@ def allowed_structure(n: int) -> float:
     return max(STRUCTURE, 1.5 / np.sqrt(n))
 
 
-def structure_left(X: np.ndarray, residual: np.ndarray, seed: int) -> float:
+def structure_left(
+    X: np.ndarray, residual: np.ndarray, seed: int, surface_rows: int = MAX_ROWS
+) -> float:
     """Share of the residual's RMSE that a smooth model saves when every row is left out in turn.
 
     A surface may find a pattern in noise; what is there shows in both halves of the rows.
@@ -115,9 +119,9 @@ def structure_left(X: np.ndarray, residual: np.ndarray, seed: int) -> float:
     model = fit_additive(X, r, IDENTITY)
     saved = 0.0 if model is None else 1 - model.error
     order = np.random.default_rng(seed).permutation(len(r))
-    halves = (order[:MAX_ROWS], order[-MAX_ROWS:])
+    halves = (order[:surface_rows], order[-surface_rows:])
     by_surface = 1.0
-    for rows in halves if len(r) > MAX_ROWS else halves[:1]:
+    for rows in halves if len(r) > surface_rows else halves[:1]:
         if by_surface > allowed_structure(len(r)):
             surface = Surface(X[rows], r[rows])
             by_surface = min(by_surface, 1 - surface.error * surface.spread)

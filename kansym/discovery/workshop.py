@@ -89,7 +89,8 @@ class Workshop:
         key = (id(problem), self.rows)
         if key not in self.surfaces:
             rng = np.random.default_rng([self.seed, problem.depth, problem.X.shape[1]])
-            found = slopes(problem.X, problem.y, rng, self.rows, problem.weight)
+            stop = self.budget.has_ended
+            found = slopes(problem.X, problem.y, rng, self.rows, problem.weight, stop)
             self.surfaces[key] = (problem, found)  # the problem, so that its id stays its own
         return self.surfaces[key][1]
 
@@ -104,7 +105,7 @@ class Workshop:
     def snapped(self, part: Problem, entry: Entry) -> Expr:
         """A formula for a part, its constants snapped as far as the part's noise allows."""
         rows = ConstantProblem(part.symbols, part.X, part.y, part.weight)
-        return snap_expression(entry.expr, rows, lambda: self.budget.is_over)[0]
+        return snap_expression(entry.expr, rows, self.budget.has_ended)[0]
 
 
 T = TypeVar("T")

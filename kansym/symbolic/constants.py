@@ -135,7 +135,8 @@ class ConstantProblem:
     ):
         self.variables, self.columns, self.y = list(variables), list(X.T), y
         self.root_weight = None if weight is None else np.sqrt(weight / weight.mean())
-        self.floor = len(y) * (ROUNDING * np.sqrt(np.mean(y**2))) ** 2
+        with np.errstate(over="ignore"):
+            self.floor = len(y) * (ROUNDING * np.sqrt(np.mean(y**2))) ** 2
 
     def compile(self, expr: Expr, parameters: Sequence[Symbol]) -> Template:
         forms = [expr, *(sympy.diff(expr, p) for p in parameters)]

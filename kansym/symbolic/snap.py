@@ -58,11 +58,13 @@ def snap_expression(
     data: ConstantProblem,
     is_late: Callable[[], bool] = lambda: False,
     known: Sequence[NamedConstant] = (),
+    zero_significance: float = ZERO_SIGNIFICANCE,
 ) -> tuple[Expr, list[tuple[float, Expr]]]:
     """One expression with its constants snapped, and (value, exact number) of each.
 
     is_late: asked before each; where it says so, what is done by then is returned.
     known: constants of the user's own, tried in the place of the usual exact numbers.
+    zero_significance: of the F-test that keeps a term: the larger, the more terms stay.
     """
     levels = _multiples(tuple(known)) if known else _levels()
     if not is_real(expr):
@@ -75,7 +77,7 @@ def snap_expression(
     first = fit
     while not is_late() and (n := _best_known(fit, refused)) is not None:
         parameter, value = fit.template.free[n], float(fit.values[n])
-        better = _try_exact(fit, n, data, first, levels)
+        better = _try_exact(fit, n, data, first, levels, zero_significance)
         if better is None:
             refused.add(parameter)
         else:
@@ -108,6 +110,7 @@ def _try_exact(
     data: ConstantProblem,
     first: ConstantFit | None = None,
     levels: Sequence[Sequence[_Exact]] | None = None,
+    zero_significance: float = ZERO_SIGNIFICANCE,
 ) -> tuple[ConstantFit, _Exact] | None:
     """The first exact number near parameter n that a refit of the others bears out, against `fit`
     and against the `first` fit: many small steps must not add up to a large one."""
@@ -119,7 +122,7 @@ def _try_exact(
         if not is_real(template.expr):
             continue
         trial = data.fit(template, np.array([values[p] for p in template.free]))
-        significance = ZERO_SIGNIFICANCE if exact.value == 0 else SIGNIFICANCE
+        significance = zero_significance if exact.value == 0 else SIGNIFICANCE
         references = [fit] if first is None else [fit, first]
         if trial is not None and all(data.bears_out(r, trial, significance) for r in references):
             return trial, exact
