@@ -15,11 +15,14 @@ wheel: $(STAMP)
 demo: $(STAMP)
 	$(BIN)/kansym demo --out demo-out
 
+# One process per core, one thread each: more threads would wait for each other.
+PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto
+
 test: $(STAMP)
-	$(BIN)/python -m pytest
+	$(PYTEST)
 
 test-slow: $(STAMP)
-	$(BIN)/python -m pytest -m slow
+	$(PYTEST) -m slow
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
