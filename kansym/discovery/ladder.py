@@ -27,13 +27,18 @@ ROUGH = 0.01  # variance about neighbours, of y's, of a curve over a monomial
 
 
 def climb(shop: Workshop, problem: Problem, contest: Contest) -> None:
-    """One rung after another, until a formula reaches the data. Where they are noisy a simple form
-    may do for a richer law: for the whole problem all rungs are climbed, and reductions tried."""
+    """One rung after another, until a formula reaches the data.
+
+    Where they are noisy a simple form may do for a richer law: for the whole problem all rungs are
+    climbed, and reductions tried, unless a formula without any fitted number is found.
+    """
     for rung in (
         _linear, _monomials, _polynomials, _quotients, _additive, curves_over_monomials,
     ):  # fmt: skip
         rung(shop, problem, contest)
         if shop.is_done(contest, problem if problem.depth else None):
+            return
+        if shop.leaves_noise(contest, problem) and shop.is_plain(contest, problem):
             return
 
 

@@ -17,6 +17,7 @@ from kansym.discovery.noise import could_be_law, is_as_good_as_surface, leaves_n
 from kansym.discovery.reduce import Problem
 from kansym.discovery.slopes import Slopes, slopes
 from kansym.discovery.surrogate import MAX_ROWS
+from kansym.discovery.verdict import fitted_numbers
 from kansym.functions import SymbolicFunction
 from kansym.symbolic.constants import ConstantProblem
 from kansym.symbolic.formula import Expr
@@ -83,6 +84,11 @@ class Workshop:
                 and self.confirms(contest, best.expr)
             )
         return contest.judged[best.expr]
+
+    def is_plain(self, contest: Contest, problem: Problem) -> bool:
+        """Whether all numbers of the best formula snap to exact ones."""
+        best = contest.best
+        return best is not None and not fitted_numbers(self.snapped(problem, best))
 
     def surface(self, problem: Problem) -> Slopes:
         """The smooth surface through the problem's rows, laid once."""
