@@ -43,6 +43,7 @@ REFITTED, REFITTED_NOISY = 1e-8, 1e-6  # and with refitted constants
 FURTHEST = 0.2  # a constant may move
 SEEN = 1e-4  # what a change of a constant must do to count
 DIGITS = 4
+WALL = 1e3  # residual, of the law's spread, where a formula is not real or far off
 LONGEST_FRACTION = 100  # numerator and denominator of a fraction that was meant
 SYMBOLIC_SECONDS, REFIT_SECONDS = 10.0, 20.0
 WORTH_A_TRY = {"symbolic": 1e-2, "structure": 0.5}  # relative error inside
@@ -179,7 +180,8 @@ def _least_squares(
             if len(box.y) and box.y.std()
         ]
         # least_squares takes finite numbers only; a wall keeps it where the formula is real.
-        return np.nan_to_num(np.concatenate(parts), nan=1e3, posinf=1e3, neginf=-1e3)
+        finite = np.nan_to_num(np.concatenate(parts), nan=WALL, posinf=WALL, neginf=-WALL)
+        return np.clip(finite, -WALL, WALL)
 
     tiny = 1e-15
     scale = np.maximum(np.abs(start), 1e-3)
