@@ -41,6 +41,7 @@ from kansym.nn.ranges import (
 
 RANGES = ("fixed", "adaptive")
 INITS = ("kaiming", "xavier")
+FEW = 64  # weights by whose change an optimiser's step is known
 MUCH_OUTSIDE = 0.1  # of a batch, from which a fixed grid deserves a warning
 
 
@@ -48,7 +49,8 @@ MUCH_OUTSIDE = 0.1  # of a batch, from which a fixed grid deserves a warning
 class _Watch:
     """What a layer remembers of its passes beside its state; replicas share it."""
 
-    graph_version: int = -1
+    graph_of: tuple[int, Tensor] | None = None
+    """Version and a few of the weights that the last graph was recorded with."""
     batches: int = 0
     has_warned: bool = False
 
@@ -240,13 +242,27 @@ class KANLinear(nn.Module):
             if is_time and not self._watch.has_warned:
                 self._warn_outside(float(outside) / x.numel())
             return
-        # A replica's weights are no parameters; those of a graph that waits may not change.
+        self._begin(is_time)
+
+    def _begin(self, is_time: bool) -> None:
+        """Move the grid where no graph can wait for the old one; then note the graph to come."""
         if not isinstance(self.coef, nn.Parameter):
-            return
-        if is_time and self.coef._version != self._watch.graph_version:
+            return  # a replica's
+        if is_time and self._is_graph_void():
             self.follow_range()
         if torch.is_grad_enabled():
-            self._watch.graph_version = self.coef._version
+            self._watch.graph_of = self.coef._version, self._few_weights()
+
+    def _is_graph_void(self) -> bool:
+        if self._watch.graph_of is None:
+            return True
+        version, weights = self._watch.graph_of
+        # Fused optimisers change weights and not their version.
+        return version != self.coef._version or not torch.equal(weights, self._few_weights())
+
+    def _few_weights(self) -> Tensor:
+        parts = [part.detach().flatten() for part in (self.coef, self.base_weight)]
+        return torch.cat([part[:: len(part) // FEW + 1] for part in parts])
 
     def _warn_outside(self, share: float) -> None:
         if share <= MUCH_OUTSIDE:
@@ -268,7 +284,9 @@ class KANLinear(nn.Module):
         Not between a forward pass and its backward pass.
         """
         low, high = self.basis.ends
-        is_first = int(self.seen.batches) == 1
+        is_first = int(self.seen.batches) == 1 and not int(self.seen.moves)
+        if not int(self.seen.batches):
+            return False
         ends = low.to(self.seen.low.dtype), high.to(self.seen.low.dtype)
         if is_first:
             goal = first_target(self.seen, *ends)
@@ -314,7 +332,7 @@ class KANLinear(nn.Module):
             seen_high=per_input(seen.high).clone(),
             grid_low=low,
             grid_high=high,
-            outside=seen.outside / count,
+            outside=seen.outside.double() / count,
             outside_total=float(seen.outside.sum()) / count / self.in_features,
             batches=int(seen.batches),
             moves=int(seen.moves),
@@ -345,7 +363,12 @@ class KANLinear(nn.Module):
     def regularization_loss(
         self, l1: float = 1.0, entropy: float = 1.0, x: Float[Tensor, "... in"] | None = None
     ) -> Tensor:
-        """The L1 + entropy penalty of the edge scores, by weights or of a sample x; a scalar."""
+        """The L1 + entropy penalty of the edge scores, by weights or of a sample x; a scalar.
+
+        As a forward pass, it lets an adaptive grid move first, in training mode.
+        """
+        if self.training and self.range == "adaptive" and torch.is_grad_enabled():
+            self._begin(not torch.compiler.is_compiling())
         return regularise.penalty(self.edge_scores(x), l1, entropy)
 
     def extra_repr(self) -> str:

@@ -22,9 +22,10 @@ that has moved has room on all sides, it does not swing back with the next batch
 the grid goes to where the data are without regard for the functions, which are noise then.
 
 **When.** A move changes weights, so it may not come between a forward pass and its backward pass.
-It waits until the weights have been changed in place, as an optimiser does, since the last pass
-that recorded a graph: any graph left over is void by then. Gradient accumulation and layers used twice
-are safe, frozen weights stay, and passes without a graph move at once. Parameters keep identity and
+It waits until the weights have been changed in place, as an optimiser does, since the last pass (or
+penalty) that recorded a graph: any graph left over is void by then. Gradient accumulation and
+layers used twice are safe, frozen weights stay, and passes without a graph move at once. What you
+compute from the weights yourself belongs after the forward pass. Parameters keep identity and
 shape. Where coefficients change place, Adam's moments do not: they belong to the neighbouring
 functions for as many steps as they remember.
 
