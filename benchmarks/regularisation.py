@@ -3,10 +3,11 @@
     make bench-regularisation        or        python benchmarks/regularisation.py --seeds 5
 
 A network of `KANLinear` layers learns a function of 3 of 8 inputs, 2,000 rows, with one of three
-penalties (none, by weights, by the sample), the weight of which is fixed. On the trained network the
-edges of each layer are ranked by mean |coef| (without data, as in efficient-kan) and by the standard
-deviation of the edge over the sample (exact, from covariances). Spearman's correlation of the two
-rankings, the test error, and the share of the three used inputs in the first layer's scores.
+penalties (none, by weights, by the sample), the weight of which is fixed. On the trained network
+the edges of each layer are ranked by mean |coef| (without data, as in efficient-kan) and by the
+standard deviation of the edge over the sample (exact, from covariances). Reported: Spearman's
+correlation of the two rankings, the test error, and the share of the three used inputs in the first
+layer's scores.
 """
 
 from __future__ import annotations

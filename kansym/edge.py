@@ -72,13 +72,18 @@ def features(x: Float[Tensor, "batch in"], shape: EdgeShape) -> Float[Tensor, "i
 
 def _with_tangents(value: Tensor, beyond: Tensor, inner: Tensor, shape: EdgeShape) -> Tensor:
     """F continued by beyond * dF/dx; slopes are computed only for rows that need them."""
-    if torch.compiler.is_compiling():  # shapes may not depend on values there
+    if torch.compiler.is_compiling() or _is_wrapped(beyond):  # no shapes that depend on values
         return value + beyond.T[:, None, :] * _inside_slope(inner, shape)
     rows = torch.nonzero((beyond != 0).any(1)).flatten()
     if not len(rows):
         return value
     tangents = beyond[rows].T[:, None, :] * _inside_slope(inner[rows], shape)
     return value.index_add(2, rows, tangents)
+
+
+def _is_wrapped(x: Tensor) -> bool:
+    """Whether x is inside of vmap or another transform of functions."""
+    return torch._C._functorch.is_functorch_wrapped_tensor(x)  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def slopes(x: Float[Tensor, "batch in"], shape: EdgeShape) -> Float[Tensor, "in features batch"]:
