@@ -115,22 +115,6 @@ def test_export_gives_the_same_for_any_number_of_rows(basis, generator):
     torch.testing.assert_close(program(x), model(x))
 
 
-@ALL
-@pytest.mark.slow
-@pytest.mark.parametrize("options", [{}, {"groups": 3}, {"range": "adaptive"}])
-def test_compiled_in_one_graph(basis, options, generator):
-    model = KANLinear(3, 2, basis=basis, generator=generator, **options)
-    twin = copy.deepcopy(model)
-    x = inputs(generator, 5, scale=0.9, dtype=torch.float32).requires_grad_()
-    compiled = torch.compile(model, fullgraph=True, backend="aot_eager")
-    twin._begin(False)  # a graph waits: the eager one may not move either
-    torch.testing.assert_close(compiled(x), twin(x))
-    compiled(x).sum().backward()
-    twin(x).sum().backward()
-    torch.testing.assert_close(model.coef.grad, twin.coef.grad)
-    assert torch.equal(model.seen.low, twin.seen.low)
-
-
 # -- another grid ---------------------------------------------------------------------------------
 
 

@@ -1,6 +1,7 @@
 """KANLinear in the place of nn.Linear."""
 
 import copy
+import json
 import pickle
 import re
 import subprocess
@@ -199,29 +200,45 @@ def test_rows_one_by_one_with_vmap(generator):
 
 
 COMPILED = """
-import copy, torch
+import copy, json, sys, torch
 from kansym.nn import KANLinear, ZScore
-g = torch.Generator().manual_seed(0)
-model = torch.nn.Sequential(
-    ZScore(3), KANLinear(3, 2, range="adaptive", generator=g)
-)
-twin = copy.deepcopy(model)
-twin[1]._begin(False)  # a graph waits, for compiled layers do not move
-x = 0.5 * torch.randn(32, 3, generator=g)
-import warnings; warnings.simplefilter("ignore")
-compiled = torch.compile(model, fullgraph=True, backend="aot_eager")
-y, want = compiled(x), twin(x)
-torch.testing.assert_close(y, want)
-y.square().sum().backward(); want.square().sum().backward()
-torch.testing.assert_close(model[1].coef.grad, twin[1].coef.grad)
-torch.testing.assert_close(model.state_dict(), twin.state_dict())
+for options in json.loads(sys.argv[1]):
+    torch.compiler.reset()
+    g = torch.Generator().manual_seed(0)
+    layer = KANLinear(4, 2, grid_range=(-3, 3), generator=g, **options)
+    model = torch.nn.Sequential(ZScore(4), layer)
+    twin = copy.deepcopy(model)
+    twin[1]._begin(False)  # a graph waits, for compiled layers do not move
+    x = 0.5 * torch.randn(32, 4, generator=g)
+    y, want = torch.compile(model, fullgraph=True, backend="aot_eager")(x), twin(x)
+    torch.testing.assert_close(y, want)
+    y.square().sum().backward(); want.square().sum().backward()
+    torch.testing.assert_close(model[1].coef.grad, twin[1].coef.grad)
+    torch.testing.assert_close(model.state_dict(), twin.state_dict())
 """
 
 
-def test_compiled_in_one_graph():
+@pytest.mark.parametrize(
+    "options",
+    [
+        [{"range": "adaptive"}],
+        pytest.param(
+            [
+                *({"basis": basis} for basis in BASES),
+                *({"basis": basis, "groups": 2} for basis in BASES),
+                {"standalone_scale": True, "outside": "zero"},
+                {"k": 2, "outside": "reflect"},
+            ],
+            marks=pytest.mark.slow,
+        ),
+    ],
+)
+def test_compiled_in_one_graph(options):
+    # In a process of its own: the checks of shapes while testing would be compiled too.
     done = subprocess.run(
-        [sys.executable, "-c", COMPILED], capture_output=True, text=True, timeout=300, check=False
-    )
+        [sys.executable, "-c", COMPILED, json.dumps(options)],
+        capture_output=True, text=True, timeout=600, check=False,
+    )  # fmt: skip
     assert done.returncode == 0, done.stderr
 
 
