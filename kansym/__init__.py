@@ -15,6 +15,7 @@ if TYPE_CHECKING:
         NonFiniteWarning,
         NoSampleError,
         NotSymbolicError,
+        OutsideGridWarning,
         PoorFitWarning,
     )
     from kansym.estimator import KANClassifier, KANRegressor
@@ -56,6 +57,7 @@ __all__ = [
     "NotSymbolicError",
     "ExtrapolationWarning",
     "NonFiniteWarning",
+    "OutsideGridWarning",
     "PoorFitWarning",
 ]
 
@@ -76,6 +78,7 @@ _HOMES = {
         "NotSymbolicError",
         "ExtrapolationWarning",
         "NonFiniteWarning",
+        "OutsideGridWarning",
         "PoorFitWarning",
     ),
 }
@@ -88,6 +91,8 @@ def __getattr__(name: str) -> Any:
         value = getattr(import_module(_HOME_OF[name]), name)
         globals()[name] = value
         return value
+    if name == "nn":
+        return import_module("kansym.nn")
     raise AttributeError(f"module 'kansym' has no attribute {name!r}")
 
 

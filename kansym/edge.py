@@ -72,11 +72,18 @@ def features(x: Float[Tensor, "batch in"], shape: EdgeShape) -> Float[Tensor, "i
 
 def _with_tangents(value: Tensor, beyond: Tensor, inner: Tensor, shape: EdgeShape) -> Tensor:
     """F continued by beyond * dF/dx; slopes are computed only for rows that need them."""
+    if torch.compiler.is_compiling() or _is_wrapped(beyond):  # no shapes that depend on values
+        return value + beyond.T[:, None, :] * _inside_slope(inner, shape)
     rows = torch.nonzero((beyond != 0).any(1)).flatten()
     if not len(rows):
         return value
     tangents = beyond[rows].T[:, None, :] * _inside_slope(inner[rows], shape)
     return value.index_add(2, rows, tangents)
+
+
+def _is_wrapped(x: Tensor) -> bool:
+    """Whether x is inside of vmap or another transform of functions."""
+    return torch._C._functorch.is_functorch_wrapped_tensor(x)  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def slopes(x: Float[Tensor, "batch in"], shape: EdgeShape) -> Float[Tensor, "in features batch"]:
@@ -93,13 +100,18 @@ def slopes(x: Float[Tensor, "batch in"], shape: EdgeShape) -> Float[Tensor, "in 
 
 
 def _fold(x: Tensor, shape: EdgeShape) -> tuple[Tensor, Tensor]:
-    """The point of the grid that stands for x, and d(point)/dx."""
-    low, high = bspline.grid_range(shape.knots, shape.k)
+    return fold(x, *bspline.grid_range(shape.knots, shape.k), shape.outside)
+
+
+def fold(
+    x: Float[Tensor, "batch in"], low: Float[Tensor, " in"], high: Float[Tensor, " in"], rule: str
+) -> tuple[Float[Tensor, "batch in"], Float[Tensor, "batch in"]]:
+    """The point of the grid that stands for x by any rule but "zero", and d(point)/dx."""
     width = high - low
-    if shape.outside == "periodic":
+    if rule == "periodic":
         is_inside = (x >= low) & (x <= high)
         return torch.where(is_inside, x, low + torch.remainder(x - low, width)), torch.ones_like(x)
-    if shape.outside == "reflect":
+    if rule == "reflect":
         phase = torch.remainder(x - low, 2 * width)
         rising = phase <= width
         return low + torch.where(rising, phase, 2 * width - phase), 2 * rising.to(x.dtype) - 1

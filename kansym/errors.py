@@ -47,6 +47,14 @@ class ExtrapolationWarning(UserWarning):
     """Inputs lie outside the range of the data that the model was fitted to."""
 
 
+class OutsideGridWarning(RuntimeWarning):
+    """Much of a training batch lies outside the fixed grid of a layer."""
+
+
+class NonFiniteInputError(KansymError):
+    """A layer was given NaN or inf while anomaly detection is on."""
+
+
 class PoorFitWarning(UserWarning):
     """An edge was given a name that describes it badly."""
 

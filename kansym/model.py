@@ -29,6 +29,7 @@ from kansym.errors import (
 )
 from kansym.functions import get_library
 from kansym.network import Network
+from kansym.nn import to_kan
 from kansym.scaling import choose_scaling
 from kansym.training import (
     FitOptions,
@@ -108,6 +109,25 @@ class KAN(Network):
         table = model._matrix(X)
         symbolic.cover(model, table)
         model.sample = Sample(table, model._sample_y(X, y, len(table)))
+        model.is_fitted = True
+        return model
+
+    @classmethod
+    def from_layers(cls, *layers: Any, X: Any = None, y: Any = None, **options: Any) -> Self:
+        """A network with the outputs of a stack of `kansym.nn.KANLinear`: to prune and name it.
+
+        layers: `nn.Sequential`, lists or layers, in order; see `kansym.nn.to_kan` for which. X:
+        rows to prune and name by, kept with y as after `fit`. options: of `KAN`, but for width,
+        grid, k, base and outside.
+
+        Raises ValueError, naming the layer, for one that has no counterpart.
+        """
+        model = to_kan(*layers, cls=cls, **options)
+        if X is None and y is not None:
+            raise ValueError("y needs the rows it belongs to; pass X too")
+        if X is not None:
+            table = model._matrix(X)
+            model.sample = Sample(table, model._sample_y(X, y, len(table)))
         model.is_fitted = True
         return model
 

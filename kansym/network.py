@@ -79,7 +79,7 @@ class Network(nn.Module):
         k = check_positive_int("k", k)
         check_choice("base", base, edge.BASES)
         check_choice("outside", outside, edge.OUTSIDE_RULES)
-        low, high = _parse_range(grid_range)
+        low, high = parse_range(grid_range)
         if not is_number(grid_eps) or not 0 <= grid_eps <= 1:
             raise ValueError(f"grid_eps must be a number in [0, 1], got {grid_eps!r}")
         if dtype not in (torch.float32, torch.float64):
@@ -253,7 +253,8 @@ class Network(nn.Module):
         return new
 
 
-def _parse_range(ends: Sequence[float]) -> tuple[float, float]:
+def parse_range(ends: Sequence[float]) -> tuple[float, float]:
+    """(low, high) as finite numbers; ValueError when they are not, or not in this order."""
     if isinstance(ends, Sequence) and len(ends) == 2 and all(is_number(end) for end in ends):
         low, high = float(ends[0]), float(ends[1])
         if low < high:

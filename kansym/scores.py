@@ -51,7 +51,7 @@ def spread(
     and 1,024 rows that is what makes an exact penalty affordable.
     """
     cov = covariance(layer, x) if cov is None else cov
-    values = _safe_sqrt(kernels.variances(cov, layer.numeric_edges))
+    values = safe_sqrt(kernels.variances(cov, layer.numeric_edges))
     for group in layer.symbolic_groups():
         sizes = _std(layer.symbolic_values(x, group))
         values = values.index_put((group.out_index, group.in_index), sizes)
@@ -100,6 +100,14 @@ def node_scores(
     return rows
 
 
+def entropy(values: Tensor) -> Tensor:
+    """- sum p log p of p = values / sum(values): 0 when one edge has it all (Liu et al. 2024,
+    arXiv:2404.19756, eq. 2.19)."""
+    # The floor keeps the gradient finite for an edge whose score is exactly zero.
+    share = values / values.sum().clamp(min=1e-30) + 1e-14
+    return -(share * share.log()).sum()
+
+
 def feature_scores(network: Network, trace: Trace) -> Float[Tensor, " in"]:
     """Attribution of the outputs to each input."""
     return attribution(network, trace)[1][0]
@@ -119,10 +127,11 @@ def _shares(edges: Tensor, subnodes: Tensor) -> Float[Tensor, "out in"]:
 
 
 def _std(values: Tensor) -> Tensor:
-    return _safe_sqrt(values.var(0, correction=0))
+    return safe_sqrt(values.var(0, correction=0))
 
 
-def _safe_sqrt(variance: Tensor) -> Tensor:
+def safe_sqrt(variance: Tensor) -> Tensor:
+    """The square root with slope 0 at 0 and below."""
     # The slope of a square root is infinite at 0: an edge that is off must not give NaN gradients.
     positive = variance > 0
     return torch.where(positive, torch.where(positive, variance, 1.0).sqrt(), 0.0)

@@ -29,6 +29,7 @@ ROOMS = (
     "scaling",
     "jacobian",
     "scores",
+    "nn",
     "training",
     "structure",
     "symbolic",

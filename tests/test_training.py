@@ -14,10 +14,11 @@ from kansym.datasets import Dataset
 from kansym.errors import ExtrapolationWarning, NonFiniteWarning
 from kansym.jacobian import FreeParameters
 from kansym.model import KAN
+from kansym.scores import entropy
 from kansym.training import SOLVERS, FitOptions, History, Penalty, StepRecord, train
 from kansym.training.grids import is_grid_step, update_grids
 from kansym.training.lm import penalty_model
-from kansym.training.objective import Objective, entropy
+from kansym.training.objective import Objective
 
 N = 40
 by_solver = pytest.mark.parametrize("opt", SOLVERS)

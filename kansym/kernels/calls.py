@@ -27,7 +27,8 @@ def supports(x: Tensor, shape: EdgeShape, *weights: Tensor) -> bool:
     They work on addresses: what PyTorch would convert, or refuse with a message, is left to it.
     """
     return (
-        load().library is not None
+        not torch.compiler.is_compiling()
+        and load().library is not None
         and x.dtype in SUFFIX
         and x.ndim == 2
         and x.shape[1] == len(shape.knots)
@@ -35,7 +36,6 @@ def supports(x: Tensor, shape: EdgeShape, *weights: Tensor) -> bool:
         and shape.k <= MAX_DEGREE
         and shape.base in BASES
         and shape.outside in OUTSIDE
-        and not torch.compiler.is_compiling()
     )
 
 

@@ -57,7 +57,8 @@ class Penalty:
         total = edges[0].new_zeros(())
         for layer, values in zip(network.kan_layers, edges, strict=True):
             active = values[layer.mask]
-            total = total + self.lamb_l1 * active.sum() + self.lamb_entropy * entropy(active)
+            total = total + self.lamb_l1 * active.sum()
+            total = total + self.lamb_entropy * scores.entropy(active)
             if self.lamb_coef or self.lamb_coefdiff:
                 coef = layer.coef[layer.is_numeric]
                 total = total + self.lamb_coef * coef.abs().mean(-1).sum()
@@ -71,13 +72,6 @@ class Penalty:
             for layer in network.kan_layers:
                 total = total + (torch.diff(layer.coef[layer.is_numeric], n=2) ** 2).sum()
         return self.smooth * total
-
-
-def entropy(values: Tensor) -> Tensor:
-    """- sum p log p of p = values / sum(values): 0 when one edge has it all."""
-    # The floor keeps the gradient finite for an edge whose score is exactly zero.
-    share = values / values.sum().clamp(min=1e-30) + 1e-14
-    return -(share * share.log()).sum()
 
 
 def measured(network: Network, X: Tensor, score: str) -> tuple[Tensor, list[Tensor]]:

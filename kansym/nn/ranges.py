@@ -1,0 +1,199 @@
+"""The range of the inputs a layer sees, and grids that follow it.
+
+**Running range.** Each batch gives a low and a high end for every row of the grid: its extremes, or
+its 0.1 % and 99.9 % quantiles once it has 1,000 rows. The running ends move towards them quickly
+outward and a hundred times slower inward, as an expectile does, so that batches of one row work
+too; and no batch moves them further than it could if it had left the range by one width, so that a
+single outlier does little. Values that are not finite are passed over.
+
+**Moves.** A grid stays where it is as long as the running range lies inside it and fills a fifth of
+it. Else, in this order:
+
+    shift    the range left the grid and would fit in: by whole intervals. Exact where the old and
+             the new grid overlap
+    grow     it does not fit: to the range and a tenth more on each side. The same number of
+             functions spread over more room cannot hold what they were, so this is least squares;
+             how far the functions changed on the old grid is measured and reported
+    narrow   the range has shrunk: the intervals are halved, inside the old grid. Exact
+
+That is for B-splines. Rational functions keep exactly what they were; Gaussians and polynomials go
+to the range with its margin by least squares, for polynomials exact where they narrow. As a grid
+that has moved has room on all sides, it does not swing back with the next batch. On the first batch
+the grid goes to where the data are without regard for the functions, which are noise then.
+
+**When.** A move changes weights, so it may not come between a forward pass and its backward pass.
+It waits until the weights have been changed in place, as an optimiser does, since the last pass (or
+penalty) that recorded a graph: any graph left over is void by then. Gradient accumulation and
+layers used twice are safe, frozen weights stay, and passes without a graph move at once. What you
+compute from the weights yourself belongs after the forward pass. Parameters keep identity and
+shape. Where coefficients change place, Adam's moments do not: they belong to the neighbouring
+functions for as many steps as they remember.
+
+Compiled graphs, replicas of `DataParallel` and `functional_call` keep the running range but do not
+move; call `follow_ranges(model)` every now and then there. Off the CPU, looking costs a wait for
+the device and is done on every 16th batch.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+TAIL = 1e-3  # of the rows, on each side
+INWARD = 1e-2  # how much slower a range shrinks than it grows
+MARGIN = 0.1  # of the range, on each side of a grid that goes to it
+SPARSE = 0.2  # of a grid filled, below which it narrows
+ROUNDINGS = 64  # an interval is at least so many roundings of the numbers in it
+NARROWEST = 1e-6
+LOOK_EVERY = 16  # batches, off the CPU
+
+
+@dataclass(frozen=True)
+class RangeReport:
+    """What a layer has seen in training.
+
+    seen_low, seen_high: running range per input, inf and -inf before any data. grid_low, grid_high:
+    the grid. outside: share of each input's values that lay outside the grid of their time, and
+    outside_total of all values. batches: seen. moves: passes in which grids moved. move_error: the
+    largest change of the functions by a move where the old grid and the new overlap, root mean
+    square, relative to their standard deviation there.
+    """
+
+    seen_low: Float[Tensor, " in"]
+    seen_high: Float[Tensor, " in"]
+    grid_low: Float[Tensor, " in"]
+    grid_high: Float[Tensor, " in"]
+    outside: Float[Tensor, " in"]
+    outside_total: float
+    batches: int
+    moves: int
+    move_error: float
+
+
+class RunningRange(nn.Module):
+    """Buffers: low, high [rows], outside [in] (values), seen, batches, moves, move_error."""
+
+    low: Tensor
+    high: Tensor
+    outside: Tensor
+    seen: Tensor
+    batches: Tensor
+    moves: Tensor
+    move_error: Tensor
+
+    def __init__(self, in_features: int, rows: int, momentum: float, **options):
+        super().__init__()
+        self.momentum = momentum
+        self.register_buffer("low", torch.full((rows,), torch.inf, **options))
+        self.register_buffer("high", torch.full((rows,), -torch.inf, **options))
+        device = options.get("device")
+        for name, shape in (("outside", in_features), ("seen", ()), ("batches", ()), ("moves", ())):
+            empty = torch.zeros(shape, dtype=torch.long, device=device)
+            self.register_buffer(name, empty)
+        self.register_buffer("move_error", torch.zeros((), dtype=torch.float32, device=device))
+
+    @torch.no_grad()
+    def update(
+        self,
+        x: Float[Tensor, "batch in"],
+        low: Float[Tensor, " rows"],
+        high: Float[Tensor, " rows"],
+    ) -> Tensor:
+        """Take in a batch; the number of its values outside [low, high]. Tensor operations only."""
+        rows = len(self.low)
+        smallest, largest = _extremes(x.detach().to(self.low.dtype))
+        smallest = smallest.unflatten(0, (rows, -1)).amin(1)
+        largest = largest.unflatten(0, (rows, -1)).amax(1)
+        is_new, is_seen = self.low > self.high, smallest <= largest
+        reach = torch.maximum(self.high - self.low, high - low)
+        near = torch.where(is_new, smallest, torch.maximum(smallest, self.low - reach))
+        far = torch.where(is_new, largest, torch.minimum(largest, self.high + reach))
+        down = self.momentum * torch.where(near < self.low, 1.0, INWARD)
+        up = self.momentum * torch.where(far > self.high, 1.0, INWARD)
+        new_low = torch.where(is_new, near, self.low + down * (near - self.low))
+        new_high = torch.where(is_new, far, self.high + up * (far - self.high))
+        self.low.copy_(torch.where(is_seen, new_low, self.low))
+        self.high.copy_(torch.where(is_seen, new_high, self.high))
+        times = x.shape[1] // rows
+        low, high = low.repeat_interleave(times), high.repeat_interleave(times)
+        outside = ((x < low) | (x > high)).sum(0)
+        self.outside.add_(outside)
+        self.seen.add_(len(x))
+        self.batches.add_(1)
+        return outside.sum()
+
+
+def _extremes(x: Float[Tensor, "batch in"]) -> tuple[Float[Tensor, " in"], Float[Tensor, " in"]]:
+    """The ends of each column without TAIL of its values; (inf, -inf) for one without numbers."""
+    is_finite = torch.isfinite(x)
+    left = torch.where(is_finite, x, torch.inf)
+    right = torch.where(is_finite, x, -torch.inf)
+    cut = int(TAIL * len(x))
+    if not cut:
+        return left.amin(0), right.amax(0)
+    low = left.topk(cut + 1, 0, largest=False).values[-1]
+    return low, right.topk(cut + 1, 0).values[-1]
+
+
+class Target(NamedTuple):
+    """Grids to go to; those that stay are in it as they are."""
+
+    low: Float[Tensor, " rows"]
+    high: Float[Tensor, " rows"]
+    moves: Bool[Tensor, " rows"]
+
+
+def first_target(seen: RunningRange, low: Tensor, high: Tensor) -> Target:
+    """The running range with its margin; around a constant, a grid as wide as it was."""
+    used = seen.high - seen.low
+    is_known = used >= 0
+    width = torch.where(used > 0, used * (1 + 2 * MARGIN), high - low)
+    width = torch.maximum(width, _smallest_width(seen, 1))
+    middle = seen.low / 2 + seen.high / 2
+    new_low = torch.where(is_known, middle - width / 2, low)
+    return Target(new_low, torch.where(is_known, middle + width / 2, high), is_known)
+
+
+def target(seen: RunningRange, low: Tensor, high: Tensor, intervals: int | None) -> Target:
+    """Where grids go by the rules of this module. intervals: of a B-spline, None for others."""
+    used, width = seen.high - seen.low, high - low
+    middle = seen.low / 2 + seen.high / 2
+    is_known = used >= 0
+    leaves = is_known & ((seen.low < low) | (seen.high > high))
+    floor = _smallest_width(seen, intervals or 1)
+    roomy = torch.maximum(used * (1 + 2 * MARGIN), floor)
+    grown_low, grown_high = middle - roomy / 2, middle + roomy / 2
+    shrinks = is_known & ~leaves & (used > 0) & (used < SPARSE * width)
+    if intervals is None:
+        fits = torch.zeros_like(leaves)
+        shift = torch.zeros_like(low)
+        narrow_low, narrow_high = torch.maximum(grown_low, low), torch.minimum(grown_high, high)
+        shrinks = shrinks & (roomy < width / 2)
+    else:
+        step = width / intervals
+        room = (intervals - 1) * step  # alignment takes up to one interval
+        fits = used <= room
+        shift = step * ((middle - low / 2 - high / 2) / step).round()
+        halvings = torch.log2(room / roomy).floor().clamp(min=0)
+        fine = step / 2**halvings
+        place = ((middle - low) / fine - intervals / 2).round().clamp(min=0)
+        place = torch.minimum(place, intervals * (2**halvings - 1))
+        narrow_low = low + fine * place
+        narrow_high = narrow_low + fine * intervals
+        shrinks = shrinks & (halvings >= 1)
+    new_low = torch.where(leaves, torch.where(fits, low + shift, grown_low), low)
+    new_high = torch.where(leaves, torch.where(fits, high + shift, grown_high), high)
+    new_low = torch.where(shrinks, narrow_low, new_low)
+    new_high = torch.where(shrinks, narrow_high, new_high)
+    return Target(new_low, new_high, (new_low != low) | (new_high != high))
+
+
+def _smallest_width(seen: RunningRange, intervals: int) -> Tensor:
+    """Of a grid whose intervals can be told apart next to the numbers themselves."""
+    size = torch.maximum(seen.low.abs(), seen.high.abs())
+    spacing = ROUNDINGS * torch.finfo(size.dtype).eps * size
+    return (intervals * spacing).clamp(min=NARROWEST)
