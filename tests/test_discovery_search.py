@@ -348,3 +348,18 @@ def test_a_search_reports_and_answers():
     sizes = [f.complexity for f in found.findings]
     assert sizes == sorted(sizes)
     assert all(isinstance(line, str) for line, _ in lines)
+
+
+def test_a_step_whose_algebra_fails_costs_only_itself(monkeypatch):
+    def failing(*_):
+        raise np.linalg.LinAlgError("SVD did not converge")
+
+    monkeypatch.setattr("kansym.discovery.ladder.monomial", failing)
+    lines = []
+    found = discover(
+        table_of(x1 * x2**2),
+        Options(max_time=None, max_candidates=150),
+        lambda line, best: lines.append(line),
+    )
+    assert found.chosen.expr == x1 * x2**2
+    assert "monomials came to nothing: SVD did not converge" in lines

@@ -35,7 +35,7 @@ def climb(shop: Workshop, problem: Problem, contest: Contest) -> None:
     for rung in (
         _linear, _monomials, _polynomials, _quotients, _additive, curves_over_monomials,
     ):  # fmt: skip
-        rung(shop, problem, contest)
+        shop.attempt(rung, problem, contest)
         if shop.is_done(contest, problem if problem.depth else None):
             return
         if shop.leaves_noise(contest, problem) and shop.is_plain(contest, problem):

@@ -58,16 +58,16 @@ def solve(
     contest.enter(decimal(float(np.mean(problem.y))), "constant")
     m = problem.X.shape[1]
     if m == 1:
-        _name_curve(shop, problem, contest, expected)
+        shop.attempt(_name_curve, problem, contest, expected)
     elif m > 1:
         climb(shop, problem, contest)
         steps = [
-            partial(_reduce, shop, problem, contest, expected),
-            partial(pairs_of_short_expressions, shop, problem, contest),
+            (_reduce, problem, contest, expected),
+            (pairs_of_short_expressions, problem, contest),
         ]
-        for step in steps if len(problem.y) >= SMALL_TABLE else reversed(steps):
+        for step, *arguments in steps if len(problem.y) >= SMALL_TABLE else reversed(steps):
             if not shop.is_done(contest, problem):
-                step()
+                shop.attempt(step, *arguments)
     return contest.ranking
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import product
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from sympy import Symbol
@@ -63,6 +63,13 @@ class Workshop:
         return Contest(
             problem.X, problem.y, problem.symbols, problem.noise, problem.weight, self.budget
         )
+
+    def attempt(self, step: Callable[..., None], *arguments: Any) -> None:
+        """One step of a search; where its linear algebra fails, it has found nothing."""
+        try:
+            step(self, *arguments)
+        except np.linalg.LinAlgError as error:
+            self.report(f"{step.__name__.strip('_')} came to nothing: {error}")
 
     def is_done(self, contest: Contest, problem: Problem | None = None) -> bool:
         """Whether to stop: nothing is left of the budget, or of the data. Given the problem, also
