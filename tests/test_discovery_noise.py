@@ -180,7 +180,10 @@ def test_a_fitted_number_within_much_noise_could_be_anything():
         return judge(X, y, level * noise, level * noise[:10], chosen, False, (), 0, 0)
 
     assert verdict(x1 + x2, 0.1)[0] == Verdict.CONSISTENT
-    assert verdict(decimal(1.01) * x1 + x2, 0.01)[0] == Verdict.CONSISTENT
+    assert verdict(decimal(1.01) * x1 + decimal(0.99) * x2, 0.01)[0] == Verdict.CONSISTENT
+    three = decimal(1.01) * x1 + decimal(0.99) * x2 + decimal(0.01)
+    assert verdict(three, 0.01)[0] == Verdict.AMBIGUOUS
+    assert verdict(three, 0.001)[0] == Verdict.CONSISTENT
     said, reason = verdict(decimal(1.01) * x1 + x2, 0.1)
     assert said == Verdict.AMBIGUOUS
     assert reason.startswith("a formula with 1 fitted number can come close to another law within")

@@ -19,7 +19,8 @@ FEW_ROWS = 30
 CLEAR_R2 = 0.9  # below it noise could hide structure that no smooth model sees
 FEW_NUMBERS = 6  # fitted; a formula with more is rather an interpolation
 ODD_EXPONENT = 3  # numbers that an exponent such as 2/3 counts for: noise is made of them
-FINE_R2 = 0.998  # below it a fitted number may stand for a form that noise hides
+MUCH_NOISE = 0.12  # of y's spread, within which a formula with a fitted number may come close
+PER_DECADE = 2  # fitted numbers that may stand in a law for each factor of ten less noise
 LITTLE_R2 = 0.5  # of a formula that says more about y than its mean, but not what y is
 
 
@@ -78,15 +79,15 @@ def judge(
         return Verdict.AMBIGUOUS, (
             f"what is left, {1 - r2:.0%} of y's variance, looks like noise, but could hide more"
         )
-    numbers = fitted_numbers(chosen.expr)
+    numbers, noise = fitted_numbers(chosen.expr), math.sqrt(max(1 - r2, 0.0))
     if numbers > FEW_NUMBERS:
         return Verdict.AMBIGUOUS, (
             f"with {numbers} fitted numbers the formula could be an approximation of another law"
         )
-    if numbers and r2 < FINE_R2:
+    if numbers > numbers_that_show(noise):
         return Verdict.AMBIGUOUS, (
             f"a formula with {numbers} fitted number{'s' if numbers > 1 else ''} can come close to "
-            f"another law within noise of {math.sqrt(1 - r2):.0%}"
+            f"another law within noise of {noise:.1%}"
         )
     return Verdict.CONSISTENT, (
         "the residual shows no structure, and no other formula found comes close"
@@ -98,6 +99,15 @@ def fitted_numbers(expr: Expr) -> int:
     exponents = [power.exp for power in expr.atoms(sympy.Pow) if power.exp.is_Rational]
     odd = sum(exponent.q > 2 for exponent in exponents)
     return len(expr.atoms(sympy.Float)) + ODD_EXPONENT * odd
+
+
+def numbers_that_show(noise: float) -> int:
+    """How many fitted numbers a law may have before it could be an approximation of another.
+
+    noise: of y's spread. A smooth function is approximated the better the more numbers there are,
+    about as well for each one more.
+    """
+    return int(PER_DECADE * max(math.log10(MUCH_NOISE / max(noise, 1e-15)), 0.0))
 
 
 def allowed_structure(n: int) -> float:
