@@ -20,14 +20,13 @@ from kansym.discovery.networks import (
     SplineNetwork,
     best_network,
 )
-from kansym.discovery.noise import leaves_nothing
 from kansym.discovery.records import Discovery, Options, Report, Table
 from kansym.discovery.reduce import Problem
 from kansym.discovery.screening import relevant_columns
 from kansym.discovery.solver import solve
 from kansym.discovery.surrogate import MAX_ROWS
 from kansym.discovery.units import UnitTable, parse_units
-from kansym.discovery.workshop import Workshop
+from kansym.discovery.workshop import Rows, Workshop
 from kansym.functions import get_library
 from kansym.symbolic.constants import decimal
 from kansym.symbolic.formula import Expr
@@ -84,7 +83,7 @@ class _Search:
             get_library(options.functions),
             self.budget,
             solve,
-            self._confirms,
+            self._all_rows,
             options.seed,
             report=self._say,
         )
@@ -106,12 +105,12 @@ class _Search:
         dims = self.units.by_symbol(self.table.variables)
         return has_consistent_units(expr, dims, self.units.target)
 
-    def _confirms(self, contest: Contest, expr: Expr) -> bool:
-        """Whether a law leaves only noise of the whole table, the rows held out among them."""
+    def _all_rows(self, contest: Contest) -> Rows | None:
+        """Of the whole table, for its contest: those held out show where a formula goes astray."""
         table = self.table
-        return contest is not self.contest or leaves_nothing(
-            expr, table.variables, table.X, table.y, table.weight, self.options.seed
-        )
+        if contest is not self.contest:
+            return None
+        return table.variables, table.X, table.y, table.weight
 
     def run(self) -> None:
         self.contest.enter(mean_of(self.rows), "constant")

@@ -34,7 +34,8 @@ class Surface:
     """The surface through rows X [n, columns], y [n]; slopes are those at these rows.
 
     weight: [n], inverse variances of the rows up to a factor, or None for equal ones.
-    stop: asked between steps of the climb, which may end where it is.
+    stop: asked between steps of the climb, which may end where it is. twice: whether to climb once
+    more from elsewhere, should the first climb end where rows know nothing of each other.
     left_out: residual of every row when it is left out, [n]. error: their RMSE, relative to y's
     standard deviation, both weighted.
     noise: standard deviation of y about the surface at a row of mean weight, as the likelihood has
@@ -47,8 +48,9 @@ class Surface:
         y: np.ndarray,
         weight: np.ndarray | None = None,
         stop: Callable[[], bool] = lambda: False,
+        twice: bool = True,
     ):
-        self.X, self.y, self._stop = X, y, stop
+        self.X, self.y, self._stop, self._twice = X, y, stop, twice
         self.weight = np.ones(len(y)) if weight is None else weight / weight.mean()
         self.variance = 1 / np.clip(self.weight, 1 / MOST_UNEQUAL, MOST_UNEQUAL)
         self.center, self.scale = X.mean(0), np.where(np.ptp(X, 0) > 0, X.std(0), 1.0)
@@ -99,8 +101,7 @@ class Surface:
             )  # fmt: skip
 
         result = climbed(FIRST_NOISE)
-        if result.x[:m].max() > ROUGH or result.x[m + 1] > ALL_NOISE:
-            # A step too far: rows that have nothing to do with each other, or are all noise.
+        if self._twice and (result.x[:m].max() > ROUGH or result.x[m + 1] > ALL_NOISE):
             result = min(result, climbed(NOISY), key=lambda found: found.fun)
         self.weights = np.exp(result.x[:m])
         s2, noise = np.exp(result.x[m]), np.exp(result.x[m + 1])

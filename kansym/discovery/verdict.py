@@ -133,6 +133,6 @@ def structure_left(
     by_surface = 1.0
     for rows in halves if len(r) > surface_rows else halves[:1]:
         if by_surface > allowed_structure(len(r)):
-            surface = Surface(X[rows], r[rows])
+            surface = Surface(X[rows], r[rows], twice=False)
             by_surface = min(by_surface, 1 - surface.error * surface.spread)
     return max(saved, by_surface)

@@ -31,18 +31,21 @@ CURVE_ERROR = 0.3  # of a model of curves, of y's spread, above which it is none
 MODELS = 2  # of one kind whose curves are named
 
 
+Rows = tuple[tuple[Symbol, ...], np.ndarray, np.ndarray, np.ndarray | None]
+
+
 @dataclass(frozen=True)
 class Workshop:
     """functions: that a formula may use. solver: what solves a smaller problem, see `solver.solve`.
 
-    confirms: a last test, on other rows, of a formula that leaves nothing but noise of these.
+    all_rows: variables, X, y and weight of a contest with the rows that it was not shown, if any.
     rows: that a surface is laid through, at most. report: called with a line about each step.
     """
 
     functions: Sequence[SymbolicFunction]
     budget: Budget
     solver: Callable[[Workshop, Problem, Contest | None, float | None], list[Entry]]
-    confirms: Callable[[Contest, Expr], bool] = lambda contest, expr: True
+    all_rows: Callable[[Contest], Rows | None] = lambda contest: None
     seed: int = 0
     rows: int = MAX_ROWS
     report: Callable[[str], None] = lambda line: None
@@ -84,13 +87,13 @@ class Workshop:
         if best is None or not could_be_law(contest, best):
             return False
         if best.expr not in contest.judged:
-            rows = (contest.variables, contest.X, contest.y, contest.weight)
-            contest.judged[best.expr] = (
-                is_as_good_as_surface(contest, best, self.surface(problem).error)
-                and leaves_nothing(best.expr, *rows, self.seed)
-                and self.confirms(contest, best.expr)
-            )
+            is_near = is_as_good_as_surface(contest, best, self.surface(problem).error)
+            contest.judged[best.expr] = is_near and self._leaves_nothing(contest, best.expr)
         return contest.judged[best.expr]
+
+    def _leaves_nothing(self, contest: Contest, expr: Expr) -> bool:
+        rows = self.all_rows(contest) or (contest.variables, contest.X, contest.y, contest.weight)
+        return leaves_nothing(expr, *rows, self.seed)
 
     def is_plain(self, contest: Contest, problem: Problem) -> bool:
         """Whether all numbers of the best formula snap to exact ones."""
