@@ -7,8 +7,8 @@ return a new model; everything else is a query and changes nothing.
 
 from __future__ import annotations
 
-import warnings
 import json
+import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -507,8 +507,8 @@ class KAN(Network):
         checkpoint.save_network(self, path, arrays, extra)
 
     def to_onnx(self, path: str | Path) -> None:
-        """Write the network, splines and all, as an ONNX file: input "X" [batch, inputs], output "y"
-        [batch, outputs], in the network's dtype.
+        """Write the network, splines and all, as an ONNX file: input "X" [batch, inputs], output
+        "y" [batch, outputs], in the network's dtype.
 
         Raises ExportError for an edge named with a function that ONNX has not in float64, and
         ImportError without the package onnx (`kansym[onnx]`).

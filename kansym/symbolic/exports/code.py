@@ -27,11 +27,6 @@ from kansym.symbolic.formula import Expr, Formula, is_real
 
 SUM, PRODUCT, POWER, ATOM = range(4)
 
-# Functions that no language needs to have, by one that it has.
-_RECIPROCALS = {
-    sympy.cot: sympy.tan, sympy.sec: sympy.cos, sympy.csc: sympy.sin,
-    sympy.coth: sympy.tanh, sympy.sech: sympy.cosh, sympy.csch: sympy.sinh,
-}  # fmt: skip
 _LARGEST_EXACT = 2**53  # integers up to here are floats
 
 
@@ -88,13 +83,6 @@ class Code:
             return self._power(expr.base, expr.exp)
         if isinstance(expr, sympy.Piecewise):
             return self._piecewise(expr.args), ATOM
-        if type(expr) in _RECIPROCALS:
-            inner = _RECIPROCALS[type(expr)](expr.args[0])
-            return self._power(inner, Integer(-1))
-        if isinstance(expr, sympy.Heaviside):
-            x, middle = expr.args
-            below, at, above = sympy.Lt(x, 0), sympy.Eq(x, 0), sympy.Gt(x, 0)
-            return self._piecewise([(Integer(0), below), (middle, at), (Integer(1), above)]), ATOM
         return self._function(expr), ATOM
 
     # -- numbers ----------------------------------------------------------------------------------
@@ -256,6 +244,28 @@ def _missing(target: str, expr: Expr) -> ExportError:
     )
 
 
+_RECIPROCALS = {
+    sympy.cot: sympy.tan, sympy.sec: sympy.cos, sympy.csc: sympy.sin,
+    sympy.coth: sympy.tanh, sympy.sech: sympy.cosh, sympy.csch: sympy.sinh,
+}  # fmt: skip
+
+
+def in_few_functions(expr: Expr) -> Expr:
+    """The expression without functions that no language needs to have: cot, sec, Heaviside, ...
+
+    Raises ExportError for one that is not real.
+    """
+    if not is_real(expr):
+        raise ExportError(f"the formula {expr} is not real; there is nothing to compute")
+    for function, inverse in _RECIPROCALS.items():
+        expr = expr.replace(function, lambda u, inverse=inverse: 1 / inverse(u))
+    return expr.replace(sympy.Heaviside, _step)
+
+
+def _step(u: Expr, middle: Expr = sympy.S.Half) -> Expr:
+    return sympy.Piecewise((0, u < 0), (middle, sympy.Eq(u, 0)), (1, u > 0))
+
+
 def _languages(code: type[Code]) -> Iterator[type[Code]]:
     for language in code.__subclasses__():
         yield language
@@ -291,9 +301,7 @@ def parts(
     also: further symbols with what stands for them. reserved: further names that are taken.
     """
     check_name(name, language)
-    for expr in formula.exprs:
-        if not is_real(expr):
-            raise ExportError(f"the formula {expr} is not real; there is nothing to compute")
+    exprs = [in_few_functions(expr) for expr in formula.exprs]
     named = sorted(set().union(*(e.atoms(NamedConstant) for e in formula.exprs)), key=str)
     headers = [*formula.names, *formula.target_names, *(c.name for c in named)]
     taken = language.reserved | set(language.helpers) | {name} | reserved
@@ -303,7 +311,7 @@ def parts(
     names: dict[Any, str] = dict(zip(formula.variables, variables, strict=True))
     names |= dict(zip(named, constants, strict=True)) | dict(also or {})
     code = language(names)
-    values = tuple(code(expr) for expr in formula.exprs)
+    values = tuple(code(expr) for expr in exprs)
     numbers = tuple(
         (ident, f"-{code.literal(-c.value)}" if c.value < 0 else code.literal(c.value))
         for ident, c in zip(constants, named, strict=True)

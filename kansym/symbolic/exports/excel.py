@@ -8,8 +8,8 @@ from typing import ClassVar
 
 from kansym.errors import ExportError, suggestion
 from kansym.symbolic.constants import NamedConstant
-from kansym.symbolic.exports.code import ATOM, Code
-from kansym.symbolic.formula import Expr, Formula, is_real
+from kansym.symbolic.exports.code import ATOM, Code, in_few_functions
+from kansym.symbolic.formula import Expr, Formula
 
 MAX_LENGTH = 8192  # characters of a formula that Excel takes
 _CELL = re.compile(r"(?:(?:[A-Za-z_]\w*|'[^'\[\]:?*/\\]+')!)?\$?[A-Z]{1,3}\$?[1-9][0-9]{0,6}")
@@ -27,6 +27,8 @@ class ExcelCode(Code):
         "loggamma": "GAMMALN",
         "besselj": "BESSELJ",
         "atan2": "ATAN2",
+        "floor": "INT",
+        "ceiling": "-INT",
     }
     constants: ClassVar = {"pi": "PI()", "E": "EXP(1)"}
     nan = "NA()"
@@ -37,6 +39,8 @@ class ExcelCode(Code):
         return text.removesuffix(".0")
 
     def call(self, name: str, arguments: Sequence[str]) -> str:
+        if name == "ceiling":
+            return f"(-INT(-({arguments[0]})))"
         # Excel takes the abscissa first.
         ordered = reversed(arguments) if name == "atan2" else arguments
         return super().call(name, list(ordered))
@@ -80,9 +84,7 @@ def excel_formula(
     named = set().union(*(expr.atoms(NamedConstant) for expr in formula.exprs))
     code = ExcelCode(dict(zip(formula.variables, places, strict=True)))
     texts = []
-    for expr in formula.exprs:
-        if not is_real(expr):
-            raise ExportError(f"the formula {expr} is not real; there is nothing to compute")
+    for expr in map(in_few_functions, formula.exprs):
         text = "=" + code(expr.xreplace({c: c.evalf(17) for c in named}))
         if len(text) > MAX_LENGTH:
             raise ExportError(

@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from kansym.errors import ExportError
 from kansym.functions import get_function
 from kansym.symbolic.constants import decimal, parametrise
-from kansym.symbolic.formula import Expr, Formula, is_real
+from kansym.symbolic.exports.code import in_few_functions
+from kansym.symbolic.formula import Expr, Formula
 
 _UNARY: dict[Any, Callable[[Tensor], Tensor]] = {
     sympy.exp: torch.exp, sympy.log: torch.log, sympy.sin: torch.sin, sympy.cos: torch.cos,
@@ -48,9 +49,7 @@ class FormulaModule(nn.Module):
         self._slots: list[Any] = []
         starts: list[float] = []
         for expr in formula.exprs:
-            if not is_real(expr):
-                raise ExportError(f"the formula {expr} is not real; there is nothing to compute")
-            template, slots, values = parametrise(expr)
+            template, slots, values = parametrise(in_few_functions(expr))
             self._exprs.append(template)
             self._slots += slots
             starts += values.tolist()

@@ -38,8 +38,8 @@ class _Printer(StrPrinter):
 
 
 def sympy_source(formula: Formula) -> str:
-    """A .py that leaves `variables` and `exprs`, equal to the formula's; a known constant is left
-    as its value."""
+    """A .py that leaves `variables` and `exprs`, equal to the formula's (sums and products
+    that were held back are worked out); a known constant is left as its value."""
     free = set().union(*(expr.free_symbols for expr in formula.exprs)) - set(formula.variables)
     if free:
         raise ExportError(f"{sorted(map(str, free))} are no variables of the formula")

@@ -69,8 +69,8 @@ def torch_source(formula: Formula, name: str = "Formula", learnable: bool = Fals
     ]
     columns = [f"        {v} = X[..., {i}]" for i, v in enumerate(p.variables)]
     values = [
-        f"        {t} = {value if e.free_symbols else f'X.new_full(X.shape[:-1], {value})'}"
-        for t, e, value in zip(p.targets, exprs, p.values, strict=True)
+        f"        {t} = {value}{'' if e.free_symbols else ' + X.new_zeros(X.shape[:-1])'}"
+        for t, e, value in zip(p.targets, formula.exprs, p.values, strict=True)
     ]
     return "\n".join(
         [
