@@ -253,7 +253,8 @@ def test_the_module_takes_leading_dimensions_and_float32():
 HOSTILE = [
     "α", "x₁", "k [N/m]", "<script>alert(1)</script>", "$", r"\input{/etc/passwd}", "=cmd()", "+1",
     "@SUM", "'; drop", '"""', "a\nb = 1 /0", "`id`", "х", "lambda", "double", "end", "function",
-    "n" * 300, " ", "*/ #define x", "Ü \u202e rtl", "c:\\", "formula", "real(dp) :: x ! &\x00\x1b[0m",
+    "n" * 300, " ", "*/ #define x", "Ü \u202e rtl", "c:\\", "formula",
+    "real(dp) :: x ! &\x00\x1b[0m",
 ]  # fmt: skip
 PLAIN = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,31}")
 
@@ -369,9 +370,15 @@ def test_the_twenty_seventh_column_is_aa():
 
 
 def test_excel_refuses_what_it_would_cut():
-    expr = sum(Float(1 / 3) * sin(n * x) for n in range(1, 250))
+    expr = sympy.Add(*(Float(n + 1 / 3) * x**n for n in range(2, 260)))
     with pytest.raises(ExportError, match="8192 characters"):
         Formula([expr], [x]).to("excel")
+
+
+def test_fortran_refuses_statements_of_too_many_lines():
+    expr = sympy.Add(*(Float(n + 1 / 3) * x**n for n in range(2, 1100)))
+    with pytest.raises(ExportError, match="256 lines"):
+        Formula([expr], [x]).to("fortran")
 
 
 # -- refusals -------------------------------------------------------------------------------------
@@ -383,7 +390,7 @@ def test_bessel_functions_are_refused_where_there_are_none(target):
         Formula([sympy.besselj(0, x)], [x]).to(target)
 
 
-@pytest.mark.parametrize("target", (*SOURCES, "excel"))
+@pytest.mark.parametrize("target", [*SOURCES, "excel"])
 @pytest.mark.parametrize(
     ("expr", "message"),
     [

@@ -5,10 +5,12 @@ from __future__ import annotations
 import re
 from typing import ClassVar
 
+from kansym.errors import ExportError
 from kansym.symbolic.exports.code import Code, function_names, header, parts
 from kansym.symbolic.formula import Formula
 
 MAX_LINE = 132
+MAX_CONTINUATIONS = 255
 
 _ALIKE = ("exp", "log", "sin", "cos", "tan", "sinh", "cosh", "tanh", "asin", "acos", "atan",
           "asinh", "acosh", "atanh", "atan2", "sqrt", "erf", "erfc", "gamma")  # fmt: skip
@@ -129,4 +131,9 @@ def _continued(line: str) -> list[str]:
         pieces.append(f"{line[:cut]} &")
         # With & in front, even a number may go on in the next line.
         line = f"{indent}&{line[cut:]}"
+    if len(pieces) > MAX_CONTINUATIONS:
+        raise ExportError(
+            f"fortran takes statements of up to {MAX_CONTINUATIONS + 1} lines; this formula needs "
+            f"{len(pieces) + 1}. Use rounded(digits) or another target"
+        )
     return [*pieces, line]

@@ -44,7 +44,8 @@ class PythonCode(Code):
 def python_source(formula: Formula, name: str = "formula") -> str:
     """A function of floats, one argument per variable; several outputs come as a tuple.
 
-    Outside the domain of the formula it raises what `math` raises: ValueError, ZeroDivisionError.
+    Outside the domain of the formula it raises what `math` raises: ValueError, OverflowError
+    or ZeroDivisionError.
     """
     p, code = parts(formula, PythonCode, name)
     helpers = [line for used in sorted(code.used) if used in code.helpers
