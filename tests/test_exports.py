@@ -74,6 +74,7 @@ AWKWARD = [
     -Float(2.5) + Integer(10) ** 20 * x + Rational(10**20 + 1, 3 * 10**19),
     sqrt(2) * x + exp(Rational(1, 3)) - sin(2) + log(3) ** 2,
     sin(pi * x / 3) ** 2 - sympy.cot(x) + 1 / sympy.sec(y) - sympy.coth(z),
+    sympy.Add(z, sympy.Mul(-1, x - y, evaluate=False), evaluate=False),
     Max(x, y, Rational(1, 2)) - Min(x - y, z) * Max(x, 0),
     Piecewise((x, x > Rational(1, 2)), (y**2, y < z), (-1, True)),
     Piecewise((1, sympy.And(x > y, sympy.Or(y > z, sympy.Ne(x, z)))), (0, True)) + z,
@@ -121,6 +122,12 @@ def test_random_expressions(target, tmp_path):
 
     formula = Formula([tree(5) for _ in range(40)], [x, y, z])
     assert_same(RUNNERS[target], formula, points(15, -2, 2), tmp_path)
+
+
+@pytest.mark.parametrize("target", RUNNERS)
+def test_the_sign_of_zero_is_zero(target, tmp_path):
+    formula = Formula([sympy.sign(x), Heaviside(x), Max(x, -y), sympy.Abs(x)], [x, y])
+    assert_same(RUNNERS[target], formula, np.array([[0.0, 0.0], [-2.0, 1.0]]), tmp_path)
 
 
 OUTSIDE = [sqrt(x), log(x), x ** Rational(1, 3), sympy.asin(x - 1), sympy.atanh(x - 1), x**y]
