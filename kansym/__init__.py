@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from kansym.errors import (
         CheckpointError,
         EmptyNetworkError,
+        ExportError,
         ExtrapolationWarning,
         KansymError,
         NonFiniteWarning,
@@ -53,6 +54,7 @@ __all__ = [
     "KansymError",
     "CheckpointError",
     "EmptyNetworkError",
+    "ExportError",
     "NoSampleError",
     "NotSymbolicError",
     "ExtrapolationWarning",
@@ -74,6 +76,7 @@ _HOMES = {
         "KansymError",
         "CheckpointError",
         "EmptyNetworkError",
+        "ExportError",
         "NoSampleError",
         "NotSymbolicError",
         "ExtrapolationWarning",

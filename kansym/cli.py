@@ -3,6 +3,7 @@
 kansym fit DATA --target COLUMN     a formula for a table, its LaTeX and a diagram
 kansym predict MODEL DATA           outputs of a saved model for a table
 kansym show MODEL                   formula, scores and picture of a saved model
+kansym export MODEL --to c          its formula in another language, or the network as ONNX
 kansym demo                         two laws found again from data
 """
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from kansym.pipeline import FormulaResult
     from kansym.symbolic import Formula
 
+NAMELESS = ("sympy", "latex", "align", "excel")  # exports that write no function
 OUT_HELP = "Folder for the results; made if missing."
 
 
@@ -200,6 +202,45 @@ def show(model: Path, plot: Path | None) -> None:
         click.echo(_model_text(kan))
         if plot is not None:
             _save_picture(kan, plot)
+
+
+@main.command()
+@click.argument("model", type=click.Path(path_type=Path))
+@click.option(
+    "--to",
+    "target",
+    required=True,
+    help="sympy, latex, align, python, numpy, torch, jax, c, fortran, julia, matlab, excel; onnx.",
+)
+@click.option("--name", help="Of the function to write.  [default: formula]")
+@click.option("--out", type=click.Path(path_type=Path), help="File; default: standard output.")
+def export(model: Path, target: str, name: str | None, out: Path | None) -> None:
+    """The formula of a saved model in another language.
+
+    Constants are exact where the rows in the file bear it out, as in `show`. onnx is the network
+    itself, splines or not, and needs --out.
+    """
+    with _clear_errors():
+        from kansym.errors import check_choice
+        from kansym.model import load
+        from kansym.symbolic.exports import EXPORTS
+
+        check_choice("--to", target, [*EXPORTS, "onnx"])
+        kan = load(model)
+        if target == "onnx":
+            if out is None or name is not None:
+                raise ValueError(
+                    "--to onnx writes a binary file: it needs --out and takes no --name"
+                )
+            kan.to_onnx(out)
+            return
+        if name is not None and target in NAMELESS:
+            raise ValueError(f"--name cannot be used with --to {target}, which writes no function")
+        text = _formula(kan).to(target, **({} if name is None else {"name": name})).rstrip("\n")
+        if out is None:
+            click.echo(text)
+        else:
+            out.write_text(f"{text}\n", encoding="utf-8")
 
 
 @main.command()
@@ -406,8 +447,7 @@ def _model_text(kan: KAN) -> str:
 
     lines = [f"width {[tuple(row) for row in kan.width]}, {kan.n_active_edges} active edges"]
     try:
-        has_targets = kan.sample is not None and kan.sample.y is not None
-        lines += [str(kan.symbolic_formula(snap=has_targets))]
+        lines += [str(_formula(kan))]
     except NotSymbolicError as error:
         lines += [f"no formula yet: {error}"]
     if kan.sample is not None:
@@ -415,6 +455,12 @@ def _model_text(kan: KAN) -> str:
         for name, score in zip(names, kan.feature_scores().tolist(), strict=True):
             lines.append(f"  {name}: score {score:.3f}")
     return "\n".join(lines)
+
+
+def _formula(kan: KAN) -> Formula:
+    """With exact constants where there are rows to judge them by."""
+    has_targets = kan.sample is not None and kan.sample.y is not None
+    return kan.symbolic_formula(snap=has_targets)
 
 
 def _write_results(result: FormulaResult, dataset: Dataset, seed: int, out: Path) -> None:
@@ -500,7 +546,7 @@ def _clear_errors() -> Iterator[None]:
         with warnings.catch_warnings():
             warnings.showwarning = show
             yield
-    except (ValueError, OSError, KansymError) as error:
+    except (ValueError, OSError, ImportError, KansymError) as error:
         raise click.ClickException(str(error)) from error
 
 

@@ -39,6 +39,10 @@ class UnitError(ValueError):
         self.part = part
 
 
+class ExportError(ValueError):
+    """A formula or network has a part that the language or format asked for cannot say."""
+
+
 class NonFiniteWarning(RuntimeWarning):
     """A training step produced NaN or inf and was taken back."""
 

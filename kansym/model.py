@@ -7,6 +7,7 @@ return a new model; everything else is a query and changes nothing.
 
 from __future__ import annotations
 
+import json
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -504,6 +505,18 @@ class KAN(Network):
         names = {"feature_names": self.feature_names, "target_names": self.target_names}
         extra = {"is_fitted": self.is_fitted, **names}
         checkpoint.save_network(self, path, arrays, extra)
+
+    def to_onnx(self, path: str | Path) -> None:
+        """Write the network, splines and all, as an ONNX file: input "X" [batch, inputs], output
+        "y" [batch, outputs], in the network's dtype.
+
+        Raises ExportError for an edge named with a function that ONNX has not in float64, and
+        ImportError without the package onnx (`kansym[onnx]`).
+        """
+        from kansym.symbolic.exports.onnx import write_onnx
+
+        names = {"inputs": self.feature_names, "outputs": self.target_names}
+        write_onnx(self, path, {key: json.dumps(list(n)) for key, n in names.items() if n})
 
     @classmethod
     def load(cls, path: str | Path) -> Self:

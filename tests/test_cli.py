@@ -155,6 +155,42 @@ def test_show_tells_formula_and_scores_and_draws(fitted, tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("target", "part"),
+    [("c", "return (b*b) + 2.0*sin(3.0*a);"), ("excel", "=POWER(B2, 2) + 2*SIN(3*A2)")],
+)
+def test_export_writes_the_formula_that_show_shows(fitted, tmp_path, target, part):
+    _, out = fitted
+    shown = run("export", out / "model.kansym", "--to", target)
+    assert shown.exit_code == 0, shown.output
+    assert part in shown.output
+    run("export", out / "model.kansym", "--to", target, "--out", tmp_path / "law")
+    assert (tmp_path / "law").read_text() == shown.output
+
+
+def test_export_names_the_function_as_asked(fitted):
+    _, out = fitted
+    result = run("export", out / "model.kansym", "--to", "numpy", "--name", "law")
+    assert "def law(a, b):" in result.output
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--to", "fortan"], "did you mean 'fortran'"),
+        (["--to", "onnx"], "needs --out"),
+        (["--to", "latex", "--name", "law"], "--name cannot be used with --to latex"),
+        (["--to", "c", "--name", "two words"], "plain identifier"),
+    ],
+)
+def test_export_refuses_in_one_line(fitted, options, message):
+    _, out = fitted
+    result = run("export", out / "model.kansym", *options)
+    assert result.exit_code == 1
+    assert message in result.output
+    assert "Traceback" not in result.output
+
+
+@pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["fit", "{table}", "--target", "z", "--features", "a"], "'z'"),

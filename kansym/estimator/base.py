@@ -11,6 +11,7 @@ from sklearn.utils.validation import check_is_fitted
 from sympy import Symbol
 
 from kansym.discovery.records import Discovery, Finding, Verdict
+from kansym.symbolic.exports.latex import FrontRow, latex_table
 from kansym.symbolic.formula import Expr, Formula, round_floats
 
 if TYPE_CHECKING:
@@ -89,18 +90,14 @@ class FormulaModel(BaseEstimator):
         return self._formula(i).latex(digits)
 
     def latex_table(self, digits: int = 4) -> str:
-        """A LaTeX table of `equations_`, for each output one."""
-        formulas = self._formula(None)
-        tables = []
+        """A LaTeX table (booktabs) of `equations_`, for each output one."""
+        formulas, tables = self._formula(None), []
         for o, found in enumerate(self._discoveries()):
-            lines = [
-                rf"{f.complexity} & {_latex_number(f.loss)} & {f.r2:.6g} & "
-                rf"${self._alone(o, f.expr, formulas).latex(digits)}$ \\"
+            rows = [
+                FrontRow(f.complexity, f.loss, f.r2, self._alone(o, f.expr, formulas))
                 for f in found.findings
             ]
-            head = r"complexity & loss & $R^2$ & formula \\"
-            rows = [r"\hline", head, r"\hline", *lines, r"\hline"]
-            tables.append("\n".join([r"\begin{tabular}{rrrl}", *rows, r"\end{tabular}"]))
+            tables.append(latex_table(rows, digits))
         return "\n\n".join(tables)
 
     @property
@@ -225,8 +222,3 @@ def default_targets(columns: Sequence[str], n_outputs: int) -> tuple[str, ...]:
     """Names of targets that came without: those that `Formula` gives them."""
     blank = [Symbol(name) for name in columns]
     return Formula([0] * n_outputs, blank).target_names
-
-
-def _latex_number(value: float) -> str:
-    base, _, power = f"{value:.3g}".partition("e")
-    return rf"${base} \times 10^{{{int(power)}}}$" if power else base

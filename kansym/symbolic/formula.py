@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import sympy
@@ -22,6 +22,9 @@ from kansym.symbolic.normal_form import (
     plain_edge,
     plain_product,
 )
+
+if TYPE_CHECKING:
+    from kansym.symbolic.exports.module import FormulaModule
 
 Expr = Any
 """A SymPy expression. SymPy's own annotations call sums and products of them Basic."""
@@ -80,15 +83,26 @@ class Formula(_Formula):
 
     def latex(self, digits: int | None = 4) -> str:
         """LaTeX, "y = ..." with one line per output; names are escaped."""
-        shown = self if digits is None else self.rounded(digits)
-        symbol_names = {
-            v: naming.latex_name(name) for v, name in zip(self.variables, self.names, strict=True)
-        }
-        lines = [
-            f"{naming.latex_name(target)} = {_latex(expr, symbol_names)}"
-            for target, expr in zip(self.target_names, shown.exprs, strict=True)
-        ]
-        return " \\\\\n".join(lines)
+        return self.to("latex", digits=digits)
+
+    def to(self, target: str, **options: Any) -> str:
+        """The formula as text for `target`: "sympy", "latex", "align", "python", "numpy", "torch",
+        "jax", "c", "fortran", "julia", "matlab", "excel", or what was added to `exports.EXPORTS`.
+
+        options: of that export, see its function; most take `name`, of the function to write.
+        Variables become identifiers, with a legend in the file's head. Raises ExportError, a
+        ValueError, for a part that the target cannot say.
+        """
+        from kansym.symbolic.exports import export
+
+        return export(self, target, **options)
+
+    def module(self, learnable: bool = False) -> FormulaModule:
+        """A `torch.nn.Module` from [..., variables] to [..., outputs]; learnable: the decimal
+        constants are parameters, and `module.formula` reads them back."""
+        from kansym.symbolic.exports.module import FormulaModule
+
+        return FormulaModule(self, learnable)
 
     def complexity(self) -> int:
         """Number of nodes of the expression trees."""
@@ -118,10 +132,6 @@ class Formula(_Formula):
 def is_real(expr: Expr) -> bool:
     """Whether no part of the expression is infinite or imaginary whatever its variables are."""
     return not expr.has(sympy.zoo, sympy.nan, sympy.oo, -sympy.oo, sympy.I)
-
-
-def _latex(expr: Expr, symbol_names: dict[Symbol, str]) -> str:
-    return sympy.latex(expr, symbol_names=symbol_names, fold_short_frac=False)
 
 
 def round_floats(expr: Expr, digits: int) -> Expr:
