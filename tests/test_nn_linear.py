@@ -242,6 +242,13 @@ def test_compiled_in_one_graph(options):
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.parametrize("basis", BASES)
+@pytest.mark.parametrize("range", ["fixed", "adaptive"])
+def test_shapes_without_numbers(basis, range):
+    layer = KANLinear(3, 2, basis=basis, range=range, device="meta")
+    assert layer(torch.empty(5, 7, 3, device="meta")).shape == (5, 7, 2)
+
+
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 @pytest.mark.parametrize("basis", BASES)
 def test_on_a_gpu(basis, generator):

@@ -42,7 +42,7 @@ from kansym.nn.ranges import (
 RANGES = ("fixed", "adaptive")
 INITS = ("kaiming", "xavier")
 FEW = 64  # weights by whose change an optimiser's step is known
-MUCH_OUTSIDE = 0.1  # of a batch, from which a fixed grid deserves a warning
+MUCH_OUTSIDE = 0.2  # of a batch, from which a fixed grid deserves a warning; less may be best
 
 
 @dataclass
@@ -78,7 +78,7 @@ class KANLinear(nn.Module):
     float16 and bfloat16 weights, and autocast, compute in float32 and give what `nn.Linear` would
     give. Raises ValueError for a bad argument, and for inputs of another width or dtype;
     NonFiniteInputError for NaN and inf under `torch.autograd.set_detect_anomaly`, else they go
-    through. Warns once (OutsideGridWarning) when a tenth of a training batch lies outside a fixed
+    through. Warns once (OutsideGridWarning) when a fifth of a training batch lies outside a fixed
     grid.
 
     Source: Liu et al. 2024, arXiv:2404.19756, eq. 2.10.
@@ -186,7 +186,7 @@ class KANLinear(nn.Module):
 
     def forward(self, input: Float[Tensor, "... in"]) -> Float[Tensor, "... out"]:
         device = input.device.type
-        is_mixed = torch.is_autocast_enabled(device)
+        is_mixed = device != "meta" and torch.is_autocast_enabled(device)
         self._check_input(input, is_mixed)
         dtype = torch.get_autocast_dtype(device) if is_mixed else self.coef.dtype
         x = input.reshape(-1, self.in_features)
@@ -237,6 +237,8 @@ class KANLinear(nn.Module):
         if torch.compiler.is_compiling():
             return
         self._watch.batches += 1
+        if x.is_meta:
+            return
         is_time = x.is_cpu or self._watch.batches % LOOK_EVERY == 1
         if self.range == "fixed":
             if is_time and not self._watch.has_warned:
