@@ -1,6 +1,6 @@
 """Which rule for inputs that leave the grid gives the smallest error, and the safest?
 
-    make bench-ranges        or        python benchmarks/ranges.py --seeds 3 --steps 600
+    make bench-ranges        or        python benchmarks/ranges.py --seeds 3 --steps 400
 
 Linear(4, 12) -> layer under test, 12 to 12 -> Linear(12, 1) learns
 
@@ -66,7 +66,7 @@ Sampler = Callable[[float, int], tuple[Any, Any]]
 def main() -> None:
     parser = common.parser(__doc__)
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--steps", type=int, default=600)
+    parser.add_argument("--steps", type=int, default=400)
     arguments = common.settle(parser.parse_args())
     seeds, steps = (1, 10) if arguments.quick else (arguments.seeds, arguments.steps)
     rules = [rule for rule in RULES if rule != PYKAN or not peers.is_missing("pykan")]
