@@ -50,8 +50,8 @@ NOTE = (
     "well): median over the seeds, and the worst in parentheses. fixed, zero is what pykan has "
     "without updates. ZScore and LayerNorm have a grid of ±1.5 (for ZScore the best of 1, 1.5, 2 "
     "and 3), the others of ±1; all normalisers are followed by range='fixed', outside='linear'. "
-    "adaptive, whole range: the running range taken from the 0.1 % and 99.9 % quantiles of batches "
-    "instead of the 10 % and 90 % ones. MLP: one more hidden layer, as many parameters."
+    "adaptive, whole range: the running range taken from the extremes of batches instead of 1.4 "
+    "standard deviations on either side. MLP: one more hidden layer, as many parameters."
 )
 SHARES_NOTE = (
     "Share of the layer's inputs on the test rows that lie outside its grid at the end, median "
@@ -200,7 +200,7 @@ def run(rule: str, regime: str, seed: int, steps: int) -> dict[str, Any]:
     """Errors and shares of inputs outside per column, seconds of the training."""
     begun = time.perf_counter()
     try:
-        with tails_of(rule):
+        with spread_of(rule):
             model = train(rule, regime, seed, steps)
         seconds = time.perf_counter() - begun
         found = {name: judge(model, *test) for name, test in test_sets(regime).items()}
@@ -212,15 +212,16 @@ def run(rule: str, regime: str, seed: int, steps: int) -> dict[str, Any]:
 
 
 @contextmanager
-def tails_of(rule: str) -> Iterator[None]:
+def spread_of(rule: str) -> Iterator[None]:
     from kansym.nn import ranges
 
-    before = ranges.TAIL
-    ranges.TAIL = 1e-3 if rule == WHOLE_RANGE else before
+    before = ranges.SPREAD, ranges.CLIP
+    if rule == WHOLE_RANGE:
+        ranges.SPREAD = ranges.CLIP = math.inf
     try:
         yield
     finally:
-        ranges.TAIL = before
+        ranges.SPREAD, ranges.CLIP = before
 
 
 def outcome(rule: str, seed: int, found: Mapping[str, tuple[float, float]]) -> dict[str, Any]:
