@@ -258,8 +258,13 @@ def test_on_a_gpu(basis, generator):
     torch.testing.assert_close(other(x.cuda()).cpu(), layer(x))
     with torch.no_grad():
         assert other.follow_range() is layer.follow_range()
-    other(x.cuda()).sum().backward()
-    assert other.coef.grad.is_cuda
+    near, far = x.clone().requires_grad_(), x.cuda().requires_grad_()
+    layer(near).square().sum().backward()
+    other(far).square().sum().backward()
+    torch.testing.assert_close(far.grad.cpu(), near.grad)
+    for mine, theirs in zip(layer.parameters(), other.parameters(), strict=True):
+        torch.testing.assert_close(theirs.grad.cpu(), mine.grad)
+    assert torch.equal(other.seen.outside.cpu(), layer.seen.outside)
 
 
 # -- memory ---------------------------------------------------------------------------------------

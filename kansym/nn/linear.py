@@ -36,6 +36,7 @@ from kansym.nn.ranges import (
     RunningRange,
     Target,
     first_target,
+    is_distributed,
     target,
 )
 
@@ -248,8 +249,8 @@ class KANLinear(nn.Module):
 
     def _begin(self, is_time: bool) -> None:
         """Move the grid where no graph can wait for the old one; then note the graph to come."""
-        if not isinstance(self.coef, nn.Parameter):
-            return  # a replica's
+        if not isinstance(self.coef, nn.Parameter) or is_distributed():
+            return  # a replica's; processes see other batches and must move together
         if is_time and self._is_graph_void():
             self.follow_range()
         if torch.is_grad_enabled():
@@ -282,9 +283,12 @@ class KANLinear(nn.Module):
     def follow_range(self) -> bool:
         """Move the grid now if the running range asks for it; whether it did.
 
-        For adaptive layers in compiled graphs and `DataParallel`, which do not move by themselves.
-        Not between a forward pass and its backward pass.
+        For adaptive layers in compiled graphs, `DataParallel` and distributed training, which do
+        not move by themselves. Not between a forward pass and its backward pass. In distributed
+        training all processes must call it, and move to where all of their inputs are.
         """
+        if is_distributed():
+            self.seen.share()
         low, high = self.basis.ends
         is_first = int(self.seen.batches) == 1 and not int(self.seen.moves)
         if not int(self.seen.batches):
@@ -399,7 +403,8 @@ def _total_square(
 def follow_ranges(model: nn.Module) -> int:
     """Let every adaptive layer of a model move its grid now; how many did.
 
-    Between steps, for compiled models and `DataParallel`; other models do it by themselves.
+    Between steps, for compiled models, `DataParallel` and distributed training, there in all
+    processes; other models do it by themselves.
     """
     layers = [part for part in model.modules() if isinstance(part, KANLinear)]
     return sum(layer.follow_range() for layer in layers if layer.range == "adaptive")

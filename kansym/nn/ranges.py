@@ -33,9 +33,10 @@ compute from the weights yourself belongs after the forward pass. Parameters kee
 shape. Where coefficients change place, Adam's moments do not: they belong to the neighbouring
 functions for as many steps as they remember.
 
-Compiled graphs, replicas of `DataParallel` and `functional_call` keep the running range but do not
-move; call `follow_ranges(model)` every now and then there. Off the CPU, looking costs a wait for
-the device and is done on every 16th batch.
+Compiled graphs, replicas of `DataParallel`, `functional_call` and the processes of
+`DistributedDataParallel` keep the running range but do not move; call `follow_ranges(model)` every
+now and then there, in all processes: they join their ranges first and so move alike. Off the CPU,
+looking costs a wait for the device and is done on every 16th batch.
 """
 
 from __future__ import annotations
@@ -44,6 +45,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
+import torch.distributed as dist
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
@@ -132,6 +134,19 @@ class RunningRange(nn.Module):
         self.seen.add_(len(x))
         self.batches.add_(1)
         return outside.sum()
+
+    @torch.no_grad()
+    def share(self) -> None:
+        """Join the range with those of the other processes, and agree on batches and moves."""
+        dist.all_reduce(self.low, dist.ReduceOp.MIN)
+        dist.all_reduce(self.high, dist.ReduceOp.MAX)
+        dist.all_reduce(self.batches, dist.ReduceOp.MAX)
+        dist.all_reduce(self.moves, dist.ReduceOp.MAX)
+
+
+def is_distributed() -> bool:
+    """Whether other processes train the same weights."""
+    return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
 
 
 def _bulk(x: Float[Tensor, "batch in"]) -> tuple[Float[Tensor, " in"], Float[Tensor, " in"]]:
