@@ -348,11 +348,13 @@ def draw(runs: list[dict[str, Any]], rules: list[str], path: Any) -> None:
                 colour = "white" if is_dark else "black"
                 axes.text(column, row, text, ha="center", va="center", color=colour, size=7)
         axes.set_yticks(range(len(rules)), rules)
-        axes.set_xticks(range(len(COLUMNS)), [c.replace(": ", ":\n") for c in COLUMNS])
+        axes.set_xticks(range(len(COLUMNS)), [c.replace(" ", "\n") for c in COLUMNS])
         axes.tick_params(length=0)
         axes.xaxis.tick_top()
         axes.spines["bottom"].set_visible(False)
-        figure.colorbar(picture, label="test error / spread of y", extend="max", pad=0.01)
+        bar = figure.colorbar(picture, label="test error / spread of y", extend="max", pad=0.01)
+        bar.set_ticks(ticks := [0.1, 0.2, 0.5, 1.0], labels=[f"{tick:g}" for tick in ticks])
+        bar.minorticks_off()
         common.save_figure(figure, path)
 
 

@@ -18,7 +18,8 @@ from kansym.nn import BASES, KANLinear
 
 
 def kan(generator, n_in=3, n_out=2, **options):
-    return KANLinear(n_in, n_out, generator=generator, **{"dtype": torch.float64} | options)
+    options = {"dtype": torch.float64, "range": "fixed"} | options
+    return KANLinear(n_in, n_out, generator=generator, **options)
 
 
 def rows(generator, *shape, scale=0.9, dtype=torch.float64):
@@ -359,6 +360,13 @@ def test_anomaly_detection_names_what_is_not_finite(generator):
         pytest.raises(NonFiniteInputError, match=message),
     ):
         layer(x)
+
+
+def test_the_grid_follows_unless_it_is_a_period():
+    assert KANLinear(2, 1).range == "adaptive"
+    assert KANLinear(2, 1, outside="periodic").range == "fixed"
+    assert KANLinear(2, 1, outside="reflect", range=None).range == "fixed"
+    assert KANLinear(2, 1, range="fixed").range == "fixed"
 
 
 def test_much_outside_a_fixed_grid_is_told_once(generator):
