@@ -84,8 +84,8 @@ class KANLinear(nn.Module):
     through. Warns once (OutsideGridWarning) when a fifth of a training batch lies outside a fixed
     grid.
 
-    Why adaptive: over eight regimes of inputs (`benchmarks/ranges.py`) the geometric mean of the
-    test errors, relative to the spread of y, was 0.144, against 0.19 (zero) to 0.27 (periodic) with
+    Why adaptive: over inputs of eight kinds (`benchmarks/ranges.py`) the geometric mean of the test
+    errors, relative to the spread of y, was 0.144, against 0.19 (zero) to 0.27 (periodic) with
     fixed grids; those learn nothing from inputs that are small next to the grid. A `ZScore` before
     a fixed grid of ±1.5 reached 0.120 where one can be had. For functions that level off, "clamp"
     and "zero" do better on heavy tails (0.14 and 0.15 against 0.34).
