@@ -151,9 +151,9 @@ def test_meta_device_and_default_dtype():
 
 
 def test_extra_repr(generator):
-    assert kan(generator).extra_repr() == "3, 2, grid=5, k=3"
-    layer = kan(generator, basis="rbf", groups=3, range="adaptive")
-    want = "3, 2, grid=5, k=3, basis='rbf', range='adaptive', groups=3"
+    assert kan(generator, range="adaptive").extra_repr() == "3, 2, grid=5, k=3"
+    layer = kan(generator, basis="rbf", groups=3)
+    want = "3, 2, grid=5, k=3, basis='rbf', range='fixed', groups=3"
     assert layer.extra_repr() == want
 
 
@@ -362,11 +362,17 @@ def test_anomaly_detection_names_what_is_not_finite(generator):
         layer(x)
 
 
-def test_the_grid_follows_unless_it_is_a_period():
-    assert KANLinear(2, 1).range == "adaptive"
-    assert KANLinear(2, 1, outside="periodic").range == "fixed"
-    assert KANLinear(2, 1, outside="reflect", range=None).range == "fixed"
-    assert KANLinear(2, 1, range="fixed").range == "fixed"
+@pytest.mark.parametrize(
+    ("options", "chosen"),
+    [
+        ({}, "adaptive"),
+        ({"outside": "periodic"}, "fixed"),
+        ({"outside": "reflect", "range": None}, "fixed"),
+        ({"range": "fixed"}, "fixed"),
+    ],
+)
+def test_the_grid_follows_unless_it_is_a_period(options, chosen, generator):
+    assert KANLinear(2, 1, generator=generator, **options).range == chosen
 
 
 def test_much_outside_a_fixed_grid_is_told_once(generator):
