@@ -3,7 +3,8 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.stamp
-BENCHES := bench-step bench-train bench-sparsity bench-name bench-scaling bench-import bench-regularisation
+BENCHES := bench-step bench-train bench-sparsity bench-name bench-scaling bench-import bench-regularisation \
+	bench-ranges bench-images
 
 # A wheel for this kind of machine, with the C kernels in it, in dist/.
 wheel: $(STAMP)
@@ -55,10 +56,10 @@ bench: .venv-bench/.stamp
 # ARGS go to the script: make bench-step ARGS="--rounds 3 --fast-kan PATH".
 RUN_BENCH = .venv-bench/bin/python benchmarks/$(1).py --out benchmarks/results/$(1)
 
-bench-step bench-train bench-scaling: bench-%: .venv-bench/.stamp
+bench-step bench-train bench-scaling bench-ranges: bench-%: .venv-bench/.stamp
 	$(call RUN_BENCH,$*) --figure figures/bench_$*.png $(ARGS)
 
-bench-sparsity bench-name bench-pipeline bench-regularisation: bench-%: .venv-bench/.stamp
+bench-sparsity bench-name bench-pipeline bench-regularisation bench-images: bench-%: .venv-bench/.stamp
 	$(call RUN_BENCH,$*) $(ARGS)
 
 bench-import: .venv-bench/.stamp

@@ -72,7 +72,8 @@ def features(x: Float[Tensor, "batch in"], shape: EdgeShape) -> Float[Tensor, "i
 
 def _with_tangents(value: Tensor, beyond: Tensor, inner: Tensor, shape: EdgeShape) -> Tensor:
     """F continued by beyond * dF/dx; slopes are computed only for rows that need them."""
-    if torch.compiler.is_compiling() or _is_wrapped(beyond):  # no shapes that depend on values
+    if torch.compiler.is_compiling() or beyond.is_meta or _is_wrapped(beyond):
+        # No shapes that depend on values.
         return value + beyond.T[:, None, :] * _inside_slope(inner, shape)
     rows = torch.nonzero((beyond != 0).any(1)).flatten()
     if not len(rows):

@@ -18,7 +18,8 @@ from kansym.nn import BASES, KANLinear
 
 
 def kan(generator, n_in=3, n_out=2, **options):
-    return KANLinear(n_in, n_out, generator=generator, **{"dtype": torch.float64} | options)
+    options = {"dtype": torch.float64, "range": "fixed"} | options
+    return KANLinear(n_in, n_out, generator=generator, **options)
 
 
 def rows(generator, *shape, scale=0.9, dtype=torch.float64):
@@ -150,9 +151,9 @@ def test_meta_device_and_default_dtype():
 
 
 def test_extra_repr(generator):
-    assert kan(generator).extra_repr() == "3, 2, grid=5, k=3"
-    layer = kan(generator, basis="rbf", groups=3, range="adaptive")
-    want = "3, 2, grid=5, k=3, basis='rbf', range='adaptive', groups=3"
+    assert kan(generator, range="adaptive").extra_repr() == "3, 2, grid=5, k=3"
+    layer = kan(generator, basis="rbf", groups=3)
+    want = "3, 2, grid=5, k=3, basis='rbf', range='fixed', groups=3"
     assert layer.extra_repr() == want
 
 
@@ -242,6 +243,13 @@ def test_compiled_in_one_graph(options):
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.parametrize("basis", BASES)
+@pytest.mark.parametrize("range", ["fixed", "adaptive"])
+def test_shapes_without_numbers(basis, range):
+    layer = KANLinear(3, 2, basis=basis, range=range, device="meta")
+    assert layer(torch.empty(5, 7, 3, device="meta")).shape == (5, 7, 2)
+
+
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 @pytest.mark.parametrize("basis", BASES)
 def test_on_a_gpu(basis, generator):
@@ -251,8 +259,13 @@ def test_on_a_gpu(basis, generator):
     torch.testing.assert_close(other(x.cuda()).cpu(), layer(x))
     with torch.no_grad():
         assert other.follow_range() is layer.follow_range()
-    other(x.cuda()).sum().backward()
-    assert other.coef.grad.is_cuda
+    near, far = x.clone().requires_grad_(), x.cuda().requires_grad_()
+    layer(near).square().sum().backward()
+    other(far).square().sum().backward()
+    torch.testing.assert_close(far.grad.cpu(), near.grad)
+    for mine, theirs in zip(layer.parameters(), other.parameters(), strict=True):
+        torch.testing.assert_close(theirs.grad.cpu(), mine.grad)
+    assert torch.equal(other.seen.outside.cpu(), layer.seen.outside)
 
 
 # -- memory ---------------------------------------------------------------------------------------
@@ -347,6 +360,19 @@ def test_anomaly_detection_names_what_is_not_finite(generator):
         pytest.raises(NonFiniteInputError, match=message),
     ):
         layer(x)
+
+
+@pytest.mark.parametrize(
+    ("options", "chosen"),
+    [
+        ({}, "adaptive"),
+        ({"outside": "periodic"}, "fixed"),
+        ({"outside": "reflect", "range": None}, "fixed"),
+        ({"range": "fixed"}, "fixed"),
+    ],
+)
+def test_the_grid_follows_unless_it_is_a_period(options, chosen, generator):
+    assert KANLinear(2, 1, generator=generator, **options).range == chosen
 
 
 def test_much_outside_a_fixed_grid_is_told_once(generator):

@@ -40,7 +40,7 @@ def variances(
 
 def forward(x: Float[Tensor, "batch in"], edges: NumericEdges) -> Float[Tensor, "batch out"]:
     # The batch never meets [out, in]: a layer of splines is one matrix product.
-    if torch.compiler.is_compiling():  # shapes may not depend on values there
+    if torch.compiler.is_compiling() or x.is_meta:  # shapes may not depend on values there
         x = torch.where(edges.is_numeric.any(0), x, 0)
         return (weights(edges).flatten(1) @ edge.features(x, edges.shape).flatten(0, 1)).T
     used = _used_inputs(edges)
