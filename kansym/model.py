@@ -462,10 +462,14 @@ class KAN(Network):
         """The network as a networkx graph with scores, functions and curves on its edges."""
         from kansym.views import network_graph
 
+        check_choice("score", score, scores.SCORES)
         data = self._sample_X(X)
         shown = self.feature_names if names is None else names
-        values = self.edge_scores(score, data)
-        return network_graph(self, data, values, shown, self.target_names)
+        with torch.no_grad():
+            trace = self.trace(data)
+            edges = scores.edge_scores(self, trace, score)
+            nodes = scores.node_scores(self, trace, score, edges)
+        return network_graph(self, data, edges, shown, self.target_names, node_scores=nodes)
 
     def plot(
         self,
