@@ -90,6 +90,12 @@ class Formula(_Formula):
         ]
         return " \\\\\n".join(lines)
 
+    def _repr_latex_(self) -> str:
+        lines = self.latex()
+        if len(self.exprs) > 1:
+            lines = rf"\begin{{array}}{{l}}{lines}\end{{array}}"
+        return rf"$\displaystyle {lines}$"
+
     def complexity(self) -> int:
         """Number of nodes of the expression trees."""
         return sum(1 for expr in self.exprs for _ in sympy.preorder_traversal(expr))
@@ -121,7 +127,10 @@ def is_real(expr: Expr) -> bool:
 
 
 def _latex(expr: Expr, symbol_names: dict[Symbol, str]) -> str:
-    return sympy.latex(expr, symbol_names=symbol_names, fold_short_frac=False)
+    has_words = any(symbol_names.get(v, "").startswith(r"\mathrm") for v in expr.free_symbols)
+    # A product of words set side by side would read as one word.
+    dot = "dot" if has_words else None
+    return sympy.latex(expr, symbol_names=symbol_names, fold_short_frac=False, mul_symbol=dot)
 
 
 def round_floats(expr: Expr, digits: int) -> Expr:
