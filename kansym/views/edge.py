@@ -50,7 +50,9 @@ def plot_edge(
         fitted = edge["function"], edge["affine"]
     ax.axvspan(*edge["grid"], color=SHADE, lw=0, zorder=0, label="grid")
     ax.plot(*finite(*edge["grid_curve"]), color=SKY, lw=4, label="edge", zorder=3)
-    ax.plot(*finite(*edge["sample"]), ".", color=BLACK, ms=2.5, label="data", zorder=5)
+    x, _ = finite(*edge["sample"])
+    foot = {"transform": ax.get_xaxis_transform(), "ls": "", "marker": "|", "ms": 8, "mew": 0.6}
+    ax.plot(x, np.full(len(x), 0.02), color=BLACK, label="data", zorder=5, **foot)
     ax.set_ylabel(rf"$\phi_{{{l},{i},{j}}}$")
     if fitted:
         _draw_function(ax, edge, *fitted)

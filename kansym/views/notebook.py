@@ -96,7 +96,8 @@ def _math(expr: Any, names: dict[Any, str]) -> str:
             if name is None or name == str(sym):  # x_1 and alpha as mathematics
                 return super()._print_Symbol(sym, style)
             element: Any = self.dom.createElement("mi")
-            element.appendChild(self.dom.createTextNode(shortened(printable(name), TEXT_LENGTH)))
+            # text escapes: SymPy's own nodes do not.
+            element.appendChild(self.dom.createTextNode(text(name)))
             return element
 
         def _print_Float(self, expr: Any) -> Any:

@@ -15,7 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.text import Annotation
 
 from kansym.views.axes import BLACK, BLUE, GREY, VERMILION, count_x, place, size_of
-from kansym.views.text import extent, one_line, printable, set_words
+from kansym.views.text import TITLE, extent, one_line, printable, set_words
 
 LABEL_SHARE = 0.6  # of the width of the Axes, for the longest formula
 
@@ -42,7 +42,7 @@ def plot_pareto(
     ax: Axes | None = None,
     latex: Callable[[Any], str] | None = None,
 ) -> Axes:
-    """Held-out loss over complexity, the chosen formula marked by a star.
+    """Held-out loss over complexity, the chosen formula marked by a star and written above.
 
     findings: records with `complexity`, `loss` and `expr`, such as `Discovery.findings`; those
     whose loss is not finite are left out. chosen: one of them. latex: of an expression; by default
@@ -73,7 +73,9 @@ def plot_pareto(
     ax.set_ylabel("held-out loss")
     count_x(ax)
     texts = [(latex or _plain_latex)(f.expr) for f in shown]
-    _place_labels(ax, x, y, texts)
+    if is_chosen.any():
+        _set_title(ax, texts[int(np.argmax(is_chosen))])
+    _place_labels(ax, x, y, texts)  # last: all else takes room from the Axes
     ax.legend(loc="lower left")
     return ax
 
@@ -107,6 +109,13 @@ def _place_labels(ax: Axes, x: np.ndarray, y: np.ndarray, texts: Sequence[str]) 
             )  # fmt: skip
 
 
+def _set_title(ax: Axes, latex: str) -> None:
+    text, is_math, size = one_line(latex, TITLE, size_of(ax)[0])
+    title = ax.set_title("", size=size)
+    set_words(title, text, is_math)
+    title.set_gid(printable(latex))
+
+
 def _set_label(note: Annotation, label: _Label, latex: str) -> None:
     set_words(note, label.text, label.is_math)
     note.set_gid(printable(latex))
@@ -115,7 +124,8 @@ def _set_label(note: Annotation, label: _Label, latex: str) -> None:
 def _label(latex: str, width: float) -> _Label:
     text, is_math, size = one_line(latex, LABEL, width)
     wide, above, below = extent(text, size, is_math)
-    return _Label(text, is_math, size, wide, 1.25 * (above + below))
+    line = 1.2 * size / 72  # matplotlib's least height of a line
+    return _Label(text, is_math, size, wide, 1.15 * max(above + below, line))
 
 
 def raised(level: np.ndarray, heights: Sequence[float], gap: float) -> np.ndarray:
@@ -136,13 +146,13 @@ def _set_limits(
 ) -> None:
     """Limits that leave room for all labels, to the right and above."""
     gap = OFFSET / 72
-    left = x.min() - 0.5
     right = x.max() + 1.0
     for _ in range(MOST_GROWTH):
+        left = x.min() - 0.04 * (right - x.min())
         ends = (x - left) / (right - left) * width + gap + [label.width for label in labels]
-        if ends.max() <= width:
+        if ends.max() <= 0.98 * width:
             break
-        right = left + 1.1 * (right - left)
+        right += 0.1 * (right - left)
     heights = [label.height for label in labels]
     low, high = np.log(y.min()), np.log(y.max())
     span = max(high - low, 1.0)
