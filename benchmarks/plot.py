@@ -18,7 +18,7 @@ from peers import NOT_INSTALLED, PEERS, is_missing
 
 WIDTHS = {"[2, 5, 1]": (2, 5, 1), "[10, 10, 1]": (10, 10, 1)}
 ROWS, GRID, DPI = 1000, 5, 100
-NOTE = "Milliseconds of wall time, median [quartiles] over the rounds; ratios are taken within a round."
+NOTE = "Wall time, median [quartiles] over the rounds; ratios are taken within a round."
 
 
 def build(name: str, width: tuple[int, ...], rows: int) -> dict[str, Any]:

@@ -146,7 +146,7 @@ def _set_limits(
 ) -> None:
     """Limits that leave room for all labels, to the right and above."""
     gap = OFFSET / 72
-    right = x.max() + 1.0
+    left, right = x.min() - 0.5, x.max() + 1.0
     for _ in range(MOST_GROWTH):
         left = x.min() - 0.04 * (right - x.min())
         ends = (x - left) / (right - left) * width + gap + [label.width for label in labels]
