@@ -229,7 +229,7 @@ class FormulaModel(BaseEstimator):
         except ValueError:  # a formula that no network carries
             network = None
         is_drawn = network is not None and network.n_active_edges <= MOST_EDGES
-        graph = network.graph() if network is not None and is_drawn else None
+        graph = network.graph(self._rows[0]) if network is not None and is_drawn else None
         return panel(type(self).__name__, facts, self.formula_, graph)
 
     # -- helpers ----------------------------------------------------------------------------------
