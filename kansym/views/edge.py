@@ -61,6 +61,7 @@ def plot_edge(
         below = panel_below(ax)
         _draw_residual(below, edge, *suggestion)
     _label_input(below, graph.nodes[source], l, i)
+    ax.margins(y=0.12)  # the marks of the data stay clear of the curve
     ax.legend(loc="best", ncols=2)
     return ax
 
