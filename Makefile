@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.stamp
 BENCHES := bench-step bench-train bench-sparsity bench-name bench-scaling bench-import bench-regularisation \
-	bench-ranges bench-images
+	bench-ranges bench-images bench-plot
 
 # A wheel for this kind of machine, with the C kernels in it, in dist/.
 wheel: $(STAMP)
@@ -59,7 +59,7 @@ RUN_BENCH = .venv-bench/bin/python benchmarks/$(1).py --out benchmarks/results/$
 bench-step bench-train bench-scaling bench-ranges: bench-%: .venv-bench/.stamp
 	$(call RUN_BENCH,$*) --figure figures/bench_$*.png $(ARGS)
 
-bench-sparsity bench-name bench-pipeline bench-regularisation bench-images: bench-%: .venv-bench/.stamp
+bench-sparsity bench-name bench-pipeline bench-regularisation bench-images bench-plot: bench-%: .venv-bench/.stamp
 	$(call RUN_BENCH,$*) $(ARGS)
 
 bench-import: .venv-bench/.stamp

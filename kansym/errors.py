@@ -89,6 +89,16 @@ def check_positive_int(argument: str, value: object, minimum: int = 1) -> int:
     return number
 
 
+def check_index(argument: str, value: object, count: int) -> int:
+    """`value` as an int in 0..count - 1, else a ValueError."""
+    if isinstance(value, bool) or not hasattr(value, "__index__"):
+        raise ValueError(f"{argument} must be an integer in 0..{count - 1}, got {value!r}")
+    number = int(value)  # pyright: ignore[reportArgumentType]
+    if not 0 <= number < count:
+        raise ValueError(f"{argument} must be an integer in 0..{count - 1}, got {number}")
+    return number
+
+
 def is_number(value: object) -> bool:
     """Whether `value` is a finite real number (and not a bool)."""
     if isinstance(value, bool) or not hasattr(value, "__float__"):

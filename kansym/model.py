@@ -26,6 +26,7 @@ from kansym.errors import (
     NoSampleError,
     PoorFitWarning,
     check_choice,
+    check_index,
     check_positive_int,
 )
 from kansym.functions import get_library
@@ -463,10 +464,14 @@ class KAN(Network):
         """The network as a networkx graph with scores, functions and curves on its edges."""
         from kansym.views import network_graph
 
+        check_choice("score", score, scores.SCORES)
         data = self._sample_X(X)
         shown = self.feature_names if names is None else names
-        values = self.edge_scores(score, data)
-        return network_graph(self, data, values, shown, self.target_names)
+        with torch.no_grad():
+            trace = self.trace(data)
+            edges = scores.edge_scores(self, trace, score)
+            nodes = scores.node_scores(self, trace, score, edges)
+        return network_graph(self, data, edges, shown, self.target_names, node_scores=nodes)
 
     def plot(
         self,
@@ -488,6 +493,76 @@ class KAN(Network):
         shown = self.symbolic_formula(names=names) if formula is True else formula or None
         text = None if shown is None else shown.latex()
         return draw(self.graph(x, names, score), ax, beta=beta, formula=text)
+
+    def plot_edge(
+        self,
+        l: int,
+        i: int,
+        j: int,
+        ax: Axes | None = None,
+        suggest: bool = True,
+        X: Any = None,
+        names: Sequence[str] | None = None,
+    ) -> Axes:
+        """Draw edge (l, i, j): rows, curve and grid, in the units the edge sees; the upper Axes.
+
+        A numeric edge is compared with the best function that `suggest_symbolic` finds, unless
+        suggest=False; what that leaves is drawn below.
+        """
+        from kansym.views import plot_edge
+
+        symbolic.check_edge(self, l, i, j)
+        data = self._sample_X(X)
+        best = None
+        if suggest and (j, i) not in self.kan_layers[l].symbolic:
+            found = symbolic.suggest(self, data, [(l, i, j)], get_library(None))[l, i, j]
+            best = (found[0].name, found[0].params) if found else None
+        return plot_edge(self.graph(data, names), l, i, j, ax, best)
+
+    def plot_fit(
+        self, X: Any = None, y: Any = None, ax: Axes | None = None, output: int = 0
+    ) -> Axes:
+        """Draw observed values of one output over predicted ones, and residuals below; the upper
+        Axes. X and y: by default those of the last fit."""
+        from kansym.views import plot_fit
+
+        data = self._sample_X(X)
+        targets = self._sample_y(X, y, len(data))
+        if targets is None:
+            raise NoSampleError("plot_fit needs numeric targets; call fit or pass X and y")
+        column = check_index("output", output, self.n_out)
+        with torch.no_grad():
+            prediction = self(data)[:, column]
+        name = "" if self.target_names is None else self.target_names[column]
+        return plot_fit(_numpy(targets[:, column]), _numpy(prediction), ax, name)
+
+    def plot_features(
+        self, ax: Axes | None = None, names: Sequence[str] | None = None, X: Any = None
+    ) -> Axes:
+        """Draw how much of the outputs' variation is attributed to each input, the most on top."""
+        from kansym.views import plot_features
+
+        shown = self.feature_names if names is None else names
+        return plot_features(self.feature_scores(X), shown, ax, label="attribution")
+
+    def _repr_html_(self) -> str:
+        from kansym.views.notebook import MOST_EDGES, panel
+
+        named = sum(int(layer.is_symbolic.sum()) for layer in self.kan_layers)
+        facts = [
+            ("width", [row.n_sum if not row.n_product else list(row) for row in self.width]),
+            ("active edges", f"{self.n_active_edges}, {named} of them named"),
+            ("splines", f"degree {self.kan_layers[0].k}, {self.grid} intervals"),
+            ("fitted", "no" if not self.is_fitted else "yes"),
+        ]
+        is_drawn = self.sample is not None and self.n_active_edges <= MOST_EDGES
+        is_named = named == self.n_active_edges > 0
+        return panel(
+            type(self).__name__,
+            facts,
+            self.symbolic_formula() if is_named else None,
+            self.graph() if is_drawn else None,
+        )
 
     # -- keeping it -------------------------------------------------------------------------------
 

@@ -440,7 +440,7 @@ def assert_is_harmless(latex):
     assert depth == 0
     assert not re.search(r"[$&#%~]", bare)
     assert set(re.findall(r"\\([A-Za-z]+)", bare)) <= {
-        "mathrm", "backslash", "hat", "sim", "lambda", "left", "right", "sin",
+        "mathrm", "backslash", "hat", "sim", "lambda", "left", "right", "sin", "cdot",
     }  # fmt: skip
     assert latex.isprintable()
 

@@ -7,15 +7,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from sklearn.base import BaseEstimator
+from sklearn.utils import estimator_html_repr
 from sklearn.utils.validation import check_is_fitted
 from sympy import Symbol
 
 from kansym.discovery.records import Discovery, Finding, Verdict
+from kansym.errors import check_index
 from kansym.symbolic.exports.latex import FrontRow, latex_table
 from kansym.symbolic.formula import Expr, Formula, round_floats
 
 if TYPE_CHECKING:
     import pandas as pd
+    from matplotlib.axes import Axes
 
     from kansym.model import KAN
 
@@ -172,6 +175,59 @@ class FormulaModel(BaseEstimator):
                 moved[~np.isfinite(moved)] = 0.0  # shuffled out of the formula's domain
                 shares[column] = np.mean(moved**2, 0) / 2
         return np.minimum(shares / np.where(variance > 0, variance, 1.0), 1.0).mean(1)
+
+    # -- pictures ---------------------------------------------------------------------------------
+
+    def plot_pareto(self, ax: Axes | None = None, output: int = 0) -> Axes:
+        """Draw held-out loss over complexity of `equations_`, for one output, with the formulas."""
+        from kansym.views import plot_pareto
+
+        found = self._discoveries()
+        found = found[check_index("output", output, len(found))]
+        names = self._formula(None)
+        return plot_pareto(
+            found.findings,
+            found.chosen,
+            ax,
+            lambda expr: Formula([expr], names.variables, names.names).latex(3).partition(" = ")[2],
+        )
+
+    def plot_features(self, ax: Axes | None = None) -> Axes:
+        """Draw `feature_importances_` as bars, the greatest on top."""
+        from kansym.views import plot_features
+
+        check_is_fitted(self)
+        return plot_features(self.feature_importances_, self._names, ax)
+
+    def _repr_html_inner(self) -> str:
+        # Not fitted, or inside of a pipeline, scikit-learn's own diagram is the better one.
+        return self._html() if self.__sklearn_is_fitted__() else estimator_html_repr(self)
+
+    def _repr_mimebundle_(self, **kwargs: Any) -> dict[str, str]:
+        bundle = super()._repr_mimebundle_(**kwargs)
+        if "text/html" in bundle:
+            bundle["text/html"] = self._repr_html_inner()
+        return bundle
+
+    def _html(self) -> str:
+        from kansym.views.notebook import MOST_EDGES, panel
+
+        names = self._formula(None).target_names
+        facts = []
+        for target, found in zip(names, self._discoveries(), strict=True):
+            of = "" if len(names) == 1 else f" of {target}"
+            facts += [
+                (f"verdict{of}", f"{found.verdict}: {found.reason}"),
+                ("R2, held out", f"{found.chosen.r2:.6g}"),
+                ("complexity", found.chosen.complexity),
+            ]
+        try:
+            network = self.network_
+        except ValueError:  # a formula that no network carries
+            network = None
+        is_drawn = network is not None and network.n_active_edges <= MOST_EDGES
+        graph = network.graph(self._rows[0]) if network is not None and is_drawn else None
+        return panel(type(self).__name__, facts, self.formula_, graph)
 
     # -- helpers ----------------------------------------------------------------------------------
 

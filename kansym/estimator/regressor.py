@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from sklearn.base import RegressorMixin
@@ -15,7 +15,7 @@ from sympy import Symbol
 from kansym.arrays import column_names
 from kansym.discovery.records import Discovery, Options, Table
 from kansym.discovery.surrogate import MAX_ROWS, Surface
-from kansym.errors import ExtrapolationWarning
+from kansym.errors import ExtrapolationWarning, check_index
 from kansym.estimator.base import FormulaModel, default_targets
 from kansym.estimator.inputs import (
     check_given,
@@ -40,6 +40,9 @@ from kansym.estimator.settings import (
     read_settings,
     read_units,
 )
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 
 class KANRegressor(RegressorMixin, FormulaModel):
@@ -176,6 +179,29 @@ class KANRegressor(RegressorMixin, FormulaModel):
                 stacklevel=2,
             )
         return values[:, 0] if self._is_flat else values
+
+    def plot_fit(
+        self,
+        X: Any,
+        y: Any,
+        ax: Axes | None = None,
+        output: int = 0,
+        i: int | Sequence[int] | None = None,
+    ) -> Axes:
+        """Draw observed values of one output over predicted ones, and residuals below; the upper
+        Axes. i: row of `equations_`, as in `predict`."""
+        from kansym.views import plot_fit
+
+        formula = self._formula(i)
+        table = read_columns(self, X, is_fit=False)
+        values = read_targets(y, len(table))
+        column = check_index("output", output, len(formula.exprs))
+        if values.shape[1] != len(formula.exprs):
+            raise ValueError(
+                f"y must have {len(formula.exprs)} columns, as in fit, got {values.shape[1]}"
+            )
+        name = formula.target_names[column]
+        return plot_fit(values[:, column], formula.evaluate(table)[:, column], ax, name)
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

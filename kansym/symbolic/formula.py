@@ -104,6 +104,12 @@ class Formula(_Formula):
 
         return FormulaModule(self, learnable)
 
+    def _repr_latex_(self) -> str:
+        lines = self.latex()
+        if len(self.exprs) > 1:
+            lines = rf"\begin{{array}}{{l}}{lines}\end{{array}}"
+        return rf"$\displaystyle {lines}$"
+
     def complexity(self) -> int:
         """Number of nodes of the expression trees."""
         return sum(1 for expr in self.exprs for _ in sympy.preorder_traversal(expr))

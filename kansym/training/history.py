@@ -11,7 +11,9 @@ import numpy as np
 @dataclass(frozen=True)
 class StepRecord:
     """One step. Losses are the loss that was asked for, itself ("mse": mean squared error, in units
-    of the output scale; see `KAN.fit`)."""
+    of the output scale; see `KAN.fit`). n_edges: edges that the penalty counts, None without one.
+    grid: intervals of the first layer. moved_grid: whether the grids were moved before the step.
+    n_active: edges that are not switched off."""
 
     step: int
     train_loss: float
@@ -20,6 +22,9 @@ class StepRecord:
     n_edges: int | None
     seconds: float
     metrics: dict[str, float] = field(default_factory=dict)
+    grid: int | None = None
+    moved_grid: bool = False
+    n_active: int | None = None
 
 
 @dataclass(frozen=True)

@@ -194,6 +194,9 @@ class _Run:
             n_edges=value.n_edges,
             seconds=time.perf_counter() - self.started,
             metrics=metrics,
+            grid=self.network.grid,
+            moved_grid=step >= 0 and self._moves_grid(step),
+            n_active=self.network.n_active_edges,
         )
 
     def _keep_best(self, record: StepRecord) -> None:

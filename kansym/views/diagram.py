@@ -18,10 +18,11 @@ from matplotlib.collections import LineCollection, PolyCollection
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
+from kansym.views.axes import BLUE
 from kansym.views.layout import INK, TAG_LIFT, Box, Layout, Point, Words, make_layout, stretched
 from kansym.views.text import MATH_FONT, fit_tag
 
-SYMBOLIC, SYMBOLIC_FILL = "#0072B2", "#d6e9f5"  # Okabe and Ito's blue; dark when printed in grey
+SYMBOLIC, SYMBOLIC_FILL = BLUE, "#d6e9f5"  # dark when printed in grey
 
 FAINTEST = 0.05
 """Alpha of an edge with score 0: it is part of the model, so a trace of it stays."""

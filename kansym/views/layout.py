@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import networkx as nx
 
 from kansym.views.graph import NodeKey
-from kansym.views.text import LABEL, LEAST_LABEL, Line, drawable, extent, heading_lines, shortened
+from kansym.views.text import LABEL, LEAST_LABEL, Line, extent, heading_lines, name_label
 
 Point = tuple[float, float]
 
@@ -294,17 +294,10 @@ def stretched(layout: Layout, width: float, height: float) -> Layout:
     )
 
 
-def _label(node: dict[str, Any]) -> tuple[str, bool]:
-    """A name that was given as it stands, x1 as mathematics."""
-    if node["default_name"]:
-        letter, number = node["label"][:1], node["label"][1:]
-        return (f"${letter}_{{{number}}}$" if number else f"${letter}$"), True
-    return shortened(drawable(node["label"]), LABEL_CHARACTERS), False
-
-
 def _labels(graph: nx.DiGraph, row: _Row, width: float, is_top: bool) -> _Labels:
     """Names side by side where they fit, else aslant, else upright."""
-    texts = [_label(graph.nodes[key]) for key in row.keys]
+    labels = [(graph.nodes[key]["label"], graph.nodes[key]["default_name"]) for key in row.keys]
+    texts = [name_label(*label, LABEL_CHARACTERS) for label in labels]
     widths = [extent(text, LABEL, is_math)[0] for text, is_math in texts]
     line = 1.3 * LABEL / 72
     ends = [(x - w / 2, x + w / 2) for x, w in zip(row.x, widths, strict=True)]

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from matplotlib import rcParams
 from matplotlib.font_manager import FontProperties, findfont, get_font
+from matplotlib.text import Text
 from matplotlib.textpath import TextToPath
 
 DOTS = 0.4
@@ -74,6 +75,38 @@ def _has_glyph(fonts: tuple[str, ...], character: str) -> bool:
 
 def shortened(text: str, length: int) -> str:
     return text if len(text) <= length else text[: length - 1].rstrip() + "…"
+
+
+def printable(text: str) -> str:
+    """The whole text on one line, for where it is kept and not drawn: an id or a title."""
+    return "".join(c if c.isprintable() else " " for c in text)
+
+
+def name_label(name: str, is_default: bool, length: int) -> tuple[str, bool]:
+    """A name that was given as it stands, x1 as mathematics; and whether it is mathematics."""
+    if is_default:
+        letter, number = name[:1], name[1:]
+        return (f"${letter}_{{{number}}}$" if number else f"${letter}$"), True
+    return shortened(drawable(name), length), False
+
+
+def one_line(latex: str, size: float, width: float) -> tuple[str, bool, float]:
+    """A formula on one line of at most `width` inches, whether it is mathematics, and its size:
+    at most `size` points, less where it is long; its end is cut off where it is very long."""
+    factor = size / FORMULA
+    lines = _formula_lines(latex, width / factor)
+    if len(lines) == 1:
+        return lines[0].text, lines[0].is_math, lines[0].size * factor
+    first = _formula_lines(latex, width / factor - DOTS)[0]
+    return f"{first.text[:-1]} + \\ldots$", True, first.size * factor
+
+
+def set_words(artist: Text, text: str, is_math: bool) -> None:
+    """Give an artist text that came from outside: mathematics only where it is said to be."""
+    artist.set_usetex(False)  # a name is never run through TeX
+    artist.set_parse_math(is_math)
+    artist.set_math_fontfamily(MATH_FONT)
+    artist.set_text(text)
 
 
 def _fitted(text: str, size: float, least: float, width: float) -> tuple[str, float]:

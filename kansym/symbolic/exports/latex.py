@@ -6,9 +6,10 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 import sympy
+from sympy import Symbol
 
 from kansym.symbolic import names as naming
-from kansym.symbolic.formula import Formula
+from kansym.symbolic.formula import Expr, Formula
 
 
 class FrontRow(NamedTuple):
@@ -52,12 +53,16 @@ def _sides(formula: Formula, digits: int | None) -> list[tuple[str, str]]:
     pairs = zip(formula.variables, formula.names, strict=True)
     symbol_names = {v: naming.latex_name(name) for v, name in pairs}
     return [
-        (
-            naming.latex_name(target),
-            sympy.latex(expr, symbol_names=symbol_names, fold_short_frac=False),
-        )
+        (naming.latex_name(target), _latex(expr, symbol_names))
         for target, expr in zip(shown.target_names, shown.exprs, strict=True)
     ]
+
+
+def _latex(expr: Expr, symbol_names: dict[Symbol, str]) -> str:
+    has_words = any(symbol_names.get(v, "").startswith(r"\mathrm") for v in expr.free_symbols)
+    # A product of words set side by side would read as one word.
+    dot = "dot" if has_words else None
+    return sympy.latex(expr, symbol_names=symbol_names, fold_short_frac=False, mul_symbol=dot)
 
 
 def _number(value: float) -> str:
