@@ -16,10 +16,12 @@ updated from the batch ten times in the first half of the training, as often as 
 
 from __future__ import annotations
 
+import json
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from statistics import median
 from typing import Any
 
@@ -67,14 +69,18 @@ def main() -> None:
     parser = common.parser(__doc__)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=400)
+    parser.add_argument(
+        "--only", default="", metavar="RULE;RULE", help="the others keep their results in --out"
+    )
     arguments = common.settle(parser.parse_args())
     seeds, steps = (1, 10) if arguments.quick else (arguments.seeds, arguments.steps)
     rules = [rule for rule in RULES if rule != PYKAN or not peers.is_missing("pykan")]
-    runs = []
+    only = [rule for rule in arguments.only.split(";") if rule]
+    runs = kept(arguments.out, only) if only else []
     for regime in REGIMES:
         for seed in range(seeds):
             # In turn, so that a busy moment of the machine does not fall on the same rule.
-            for rule in common.rotated(rules, seed):
+            for rule in common.rotated(only or rules, seed):
                 runs.append(run(rule, regime, seed, steps))
         print(f"{regime} done", flush=True)
     versions = common.installed("kansym", "torch", "numpy", "pykan")
@@ -87,6 +93,12 @@ def main() -> None:
     )
     if arguments.figure:
         draw(runs, rules, arguments.figure)
+
+
+def kept(out: Path, anew: list[str]) -> list[dict[str, Any]]:
+    """Earlier runs of the rules that are not measured anew."""
+    earlier = json.loads(out.with_suffix(".json").read_text())["runs"]
+    return [run for run in earlier if run["rule"] not in anew]
 
 
 # -- regimes --------------------------------------------------------------------------------------

@@ -37,7 +37,7 @@ def train(penalty: str, seed: int, steps: int) -> dict[str, Any]:
     X = 2 * torch.rand(4000, 8, generator=generator) - 1
     y = torch.exp(torch.sin(torch.pi * X[:, :1]) + X[:, 1:2] ** 2) + X[:, 2:3]
     y = (y - y.mean()) / y.std()
-    options: dict[str, Any] = {"generator": generator}
+    options: dict[str, Any] = {"generator": generator, "range": "adaptive"}
     layers = [KANLinear(8, 8, **options), KANLinear(8, 1, **options)]
     net = nn.Sequential(*layers)
     optimiser = torch.optim.Adam(net.parameters(), lr=0.01)

@@ -32,8 +32,8 @@ def features() -> nn.Sequential:
 def spline_head() -> nn.Sequential:
     """The grids follow the features, which may be of any size."""
     return nn.Sequential(
-        KANLinear(FEATURES, HIDDEN, grid=3),
-        KANLinear(HIDDEN, 10, grid=3),
+        KANLinear(FEATURES, HIDDEN, grid=3, range="adaptive"),
+        KANLinear(HIDDEN, 10, grid=3, range="adaptive"),
     )
 
 

@@ -36,7 +36,7 @@ def train(net: nn.Sequential, X: torch.Tensor, y: torch.Tensor, steps: int, lamb
 def main(steps: int = 1500) -> Formula:
     generator = torch.Generator().manual_seed(0)
     X, y = sample(generator)
-    options = {"dtype": torch.float64, "generator": generator}
+    options = {"dtype": torch.float64, "generator": generator, "range": "adaptive"}
     net = nn.Sequential(KANLinear(3, 2, **options), KANLinear(2, 1, **options))
     train(net, X, y, steps, 1e-2)
     net.eval()

@@ -34,8 +34,8 @@ def convolutions() -> nn.Sequential:
 
 def spline_head(features: int, classes: int, hidden: int = 256) -> nn.Sequential:
     return nn.Sequential(
-        KANLinear(features, hidden),
-        KANLinear(hidden, classes),
+        KANLinear(features, hidden, range="adaptive"),
+        KANLinear(hidden, classes, range="adaptive"),
     )
 
 

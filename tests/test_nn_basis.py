@@ -16,7 +16,6 @@ ALL = pytest.mark.parametrize("basis", BASES)
 @pytest.fixture
 def layer(generator):
     def make(basis="bspline", n_in=3, n_out=2, dtype=torch.float64, **options):
-        options = {"range": "fixed"} | options
         return KANLinear(
             n_in, n_out, 4, 3, basis=basis, dtype=dtype, generator=generator, **options
         ).eval()

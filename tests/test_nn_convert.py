@@ -12,8 +12,7 @@ from kansym.nn import Affine, KANLinear, MinMax, SigmaClip, ZScore, to_kan
 
 
 def kan(generator, n_in, n_out, **options):
-    options = {"dtype": torch.float64, "range": "fixed"} | options
-    return KANLinear(n_in, n_out, generator=generator, **options)
+    return KANLinear(n_in, n_out, generator=generator, **{"dtype": torch.float64} | options)
 
 
 def rows(generator, n=40, n_in=3):

@@ -18,8 +18,7 @@ from kansym.nn import BASES, KANLinear
 
 
 def kan(generator, n_in=3, n_out=2, **options):
-    options = {"dtype": torch.float64, "range": "fixed"} | options
-    return KANLinear(n_in, n_out, generator=generator, **options)
+    return KANLinear(n_in, n_out, generator=generator, **{"dtype": torch.float64} | options)
 
 
 def rows(generator, *shape, scale=0.9, dtype=torch.float64):
@@ -151,9 +150,9 @@ def test_meta_device_and_default_dtype():
 
 
 def test_extra_repr(generator):
-    assert kan(generator, range="adaptive").extra_repr() == "3, 2, grid=5, k=3"
-    layer = kan(generator, basis="rbf", groups=3)
-    want = "3, 2, grid=5, k=3, basis='rbf', range='fixed', groups=3"
+    assert kan(generator).extra_repr() == "3, 2, grid=5, k=3"
+    layer = kan(generator, basis="rbf", groups=3, range="adaptive")
+    want = "3, 2, grid=5, k=3, basis='rbf', range='adaptive', groups=3"
     assert layer.extra_repr() == want
 
 
@@ -360,19 +359,6 @@ def test_anomaly_detection_names_what_is_not_finite(generator):
         pytest.raises(NonFiniteInputError, match=message),
     ):
         layer(x)
-
-
-@pytest.mark.parametrize(
-    ("options", "chosen"),
-    [
-        ({}, "adaptive"),
-        ({"outside": "periodic"}, "fixed"),
-        ({"outside": "reflect", "range": None}, "fixed"),
-        ({"range": "fixed"}, "fixed"),
-    ],
-)
-def test_the_grid_follows_unless_it_is_a_period(options, chosen, generator):
-    assert KANLinear(2, 1, generator=generator, **options).range == chosen
 
 
 def test_much_outside_a_fixed_grid_is_told_once(generator):
