@@ -42,6 +42,7 @@ def network(figures: Path) -> None:
     save(model.plot_fit(), figures / "gallery_fit_network.png")
     formula = model.symbolic_formula(snap=True)
     save(model.plot(formula=formula), figures / "gallery_network.png")
+    print(formula)
 
 
 def search(figures: Path, max_time: float) -> None:
@@ -54,6 +55,7 @@ def search(figures: Path, max_time: float) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         est = KANRegressor(max_time=max_time, random_state=0, progress=False).fit(X, y)
+    print(f"{est.formula_}\n{est.verdict_}: {est.reason_}")
     save(est.plot_pareto(), figures / "gallery_pareto.png")
     save(est.plot_features(), figures / "gallery_importances.png")
     save(est.plot_fit(X, y), figures / "gallery_fit.png")
