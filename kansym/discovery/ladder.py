@@ -125,7 +125,7 @@ def curves_over_monomials(
         u = np.exp(np.log(problem.X) @ np.array([float(p) for p in powers]))
         symbol = problem.symbols[0]
         form = power_product(problem.symbols, powers)
-        for entry in shop.named(problem, u, symbol, None):
+        for entry in shop.named(problem, u, symbol):
             contest.enter(entry.expr.xreplace({symbol: form}), "curve over a monomial")
             if shop.is_done(contest):
                 return

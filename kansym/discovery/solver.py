@@ -78,7 +78,7 @@ def _name_curve(shop: Workshop, problem: Problem, contest: Contest, expected: fl
         limit = max(expected, CURVE_ERROR * contest.spread)
         if model is not None and model.error > limit:
             return
-    for entry in shop.named(problem, u, problem.symbols[0], problem.weight):
+    for entry in shop.named(problem, u, problem.symbols[0]):
         contest.enter(entry.expr, entry.found_by)
 
 

@@ -110,12 +110,10 @@ class Workshop:
             self.surfaces[key] = (problem, found)  # the problem, so that its id stays its own
         return self.surfaces[key][1]
 
-    def named(
-        self, problem: Problem, u: np.ndarray, symbol: Symbol, weight: np.ndarray | None
-    ) -> list[Entry]:
+    def named(self, problem: Problem, u: np.ndarray, symbol: Symbol) -> list[Entry]:
         """Names for the problem's y as a curve over u."""
         return name_curve(
-            u, problem.y, symbol, self.functions, problem.noise, NAMES, weight, self.budget
+            u, problem.y, symbol, self.functions, problem.noise, NAMES, problem.weight, self.budget
         )
 
     def snapped(self, part: Problem, entry: Entry) -> Expr:
