@@ -10,7 +10,7 @@ BENCHES := bench-step bench-train bench-sparsity bench-name bench-scaling bench-
 wheel: $(STAMP)
 	$(BIN)/python -m pip wheel --quiet --no-deps -w dist .
 
-.PHONY: demo test test-slow lint format clean wheel bench $(BENCHES) bench-pipeline \
+.PHONY: demo test test-slow reliability lint format clean wheel bench $(BENCHES) bench-pipeline \
 	bench-recovery bench-tables bench-networks
 
 demo: $(STAMP)
@@ -24,6 +24,10 @@ test: $(STAMP)
 
 test-slow: $(STAMP)
 	$(PYTEST) -m slow
+
+# The whole reliability suite, slow cases too, and its table in docs/reliability.md.
+reliability: $(STAMP)
+	$(PYTEST) tests/reliability -m "slow or not slow" --reliability-table $(CURDIR)/docs/reliability.md
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

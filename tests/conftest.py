@@ -18,6 +18,7 @@ import hypothesis  # noqa: E402
 import numpy as np  # noqa: E402
 import pytest  # noqa: E402
 import torch  # noqa: E402
+from reliability_table import read_rows, summary, write_table  # noqa: E402
 
 from kansym import functions  # noqa: E402
 
@@ -26,6 +27,20 @@ torch.set_num_threads(1)
 # A slow moment of a shared machine is no failure, and a failure must come back in the next run.
 hypothesis.settings.register_profile("kansym", deadline=None, derandomize=True, database=None)
 hypothesis.settings.load_profile("kansym")
+
+
+def pytest_addoption(parser):
+    parser.addoption("--reliability-table", help="page to write the reliability table into")
+
+
+def pytest_terminal_summary(terminalreporter, config):
+    rows = read_rows(terminalreporter.stats)
+    if rows:
+        terminalreporter.section("reliability", sep="-")
+    for row in rows:
+        terminalreporter.write_line(summary(row))
+    if config.getoption("--reliability-table"):
+        write_table(config.getoption("--reliability-table"), rows)
 
 
 @pytest.fixture(autouse=True)
