@@ -4,6 +4,7 @@ import ctypes
 import math
 import re
 import shutil
+import string
 import subprocess
 
 import numpy as np
@@ -129,11 +130,15 @@ def run_julia(formula, X, folder):
     return np.loadtxt(done.stdout.splitlines(), ndmin=2)
 
 
+LETTERS = string.ascii_uppercase
+COLUMNS = [*LETTERS, *(first + second for first in LETTERS for second in LETTERS)]  # A ... ZZ
+
+
 def run_excel(formula, X, folder=None):
     lines = formula.to("excel").splitlines()
     rows = []
     for row in X:
-        cells = {f"{chr(65 + i)}2": float(v) for i, v in enumerate(row)}
+        cells = {f"{column}2": float(v) for column, v in zip(COLUMNS, row, strict=False)}
         rows.append([Excel(line, cells).value for line in lines])
     return np.array(rows)
 
