@@ -44,7 +44,7 @@ class ExportError(ValueError):
 
 
 class NonFiniteWarning(RuntimeWarning):
-    """A training step produced NaN or inf and was taken back."""
+    """Training steps produced NaN or inf and were taken back."""
 
 
 class ExtrapolationWarning(UserWarning):

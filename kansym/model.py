@@ -195,8 +195,8 @@ class KAN(Network):
         scale: "auto", "always" or "never" give inputs and outputs units of their own at the first
         fit; formulas and predictions stay in raw units (see `kansym.scaling`).
 
-        A step that is not finite is taken back with a NonFiniteWarning. Ctrl-C returns what there
-        is. Raises ValueError for a bad argument or bad data.
+        Steps that are not finite are taken back, with one NonFiniteWarning. Ctrl-C returns what
+        there is. Raises ValueError for a bad argument or bad data.
         """
         options = FitOptions(
             opt=opt,

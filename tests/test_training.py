@@ -612,9 +612,9 @@ def nan_after(count):
 def test_a_loss_of_nan_is_taken_back(opt, generator):
     X = make_inputs(generator)
     model = KAN([2, 2, 1], grid=2)
-    with pytest.warns(NonFiniteWarning, match=f"of {opt} gave a loss that is not finite") as caught:
+    with pytest.warns(NonFiniteWarning, match=f"of {opt} gave a loss or a gradient") as caught:
         history = fit(model, (X, make_target(X)), opt, 60, loss=nan_after(30))
-    assert len(caught) == 3
+    assert len(caught) == 1
     assert caught[0].filename == __file__
     assert history.stopped == "non-finite"
     assert is_finite(model)
@@ -633,9 +633,8 @@ def test_single_bad_steps_do_not_end_the_fit(generator):
     model = KAN([2, 1], grid=2)
     with pytest.warns(NonFiniteWarning) as caught:
         history = fit(model, (X, make_target(X)), "Adam", 10, loss=loss)
-    assert [str(warning.message).split(" of ")[0] for warning in caught] == [
-        f"step {step}" for step in (2, 4, 6, 8)
-    ]
+    assert len(caught) == 1
+    assert "taken back: 2, 4, 6, 8. " in str(caught[0].message)
     assert history.stopped == "finished"
     assert [record.step for record in history.steps] == [0, 1, 3, 5, 7, 9]
 

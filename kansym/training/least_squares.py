@@ -28,6 +28,11 @@ class QuadraticModel(NamedTuple):
     gradient: Float[Tensor, " p"]
     value: float
 
+    @property
+    def is_finite(self) -> bool:
+        parts = self.curvature.sum(), self.gradient.sum()
+        return all(bool(torch.isfinite(part)) for part in parts)
+
     def plus(self, other: QuadraticModel) -> QuadraticModel:
         return QuadraticModel(
             self.curvature + other.curvature,

@@ -25,6 +25,8 @@ their domains: a pole may be near the data, never among them.
 
 from __future__ import annotations
 
+import math
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -79,6 +81,9 @@ class LM:
             rows = self._rows = LeastSquares(self.network, self.objective, X, y, weight)
         data, nodes = rows.normal_equations()
         model = data.plus(self._prior_model(X, theta))
+        if not model.is_finite:
+            nan = theta.new_tensor(math.nan)
+            return Value(nan, nan, nan, None)
         diagonal = model.curvature.diagonal()
         # A parameter that moves nothing gets the damping of a faint one instead of none.
         scale = diagonal.clamp(min=1e-12 * float(diagonal.max().clamp(min=1e-300)))

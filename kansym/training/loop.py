@@ -26,6 +26,7 @@ from kansym.training.solvers import SOLVERS, Solver
 Metric = Callable[[Tensor, Tensor], float | Tensor]
 Callback = Callable[[Network, StepRecord], Any]
 
+MAX_SHOWN = 8  # of the steps that a warning names
 MAX_FAILURES = 3  # steps in a row that may turn out non-finite before the fit gives up
 AUTO = "auto"
 # Of LM, which has to say what a coefficient without data is. It moves the others by less than 1e-12
@@ -85,8 +86,9 @@ class FitOptions:
 def train(network: Network, data: Dataset, options: FitOptions) -> History:
     """Train in place; the network ends with the best parameters seen, the first ones included.
 
-    Best is the lowest loss plus penalty, with the test loss where there is a test part. A step that
-    ends in NaN or inf is taken back with a NonFiniteWarning. Ctrl-C ends the fit like a time limit.
+    Best is the lowest loss plus penalty, with the test loss where there is a test part. Steps that
+    end in NaN or inf are taken back; one NonFiniteWarning at the end names them. Ctrl-C ends the
+    fit like a time limit.
     """
     n_features = sum(layer.coef.numel() + layer.mask.numel() for layer in network.kan_layers)
     with one_thread_if_small(len(data.X) * n_features):
@@ -106,7 +108,8 @@ class _Run:
         self.generator = torch.Generator().manual_seed(options.seed)
         self.started = time.perf_counter()
         self.best_state = self.last_finite = _snapshot(network)
-        self.failures = 0
+        self.failures = 0  # in a row
+        self.taken_back: list[int] = []
 
     @torch.enable_grad()
     def run(self) -> History:
@@ -128,6 +131,8 @@ class _Run:
             bar.close()
             self.network.load_state_dict(self.best_state)
             self.network.zero_grad()
+        if self.taken_back:
+            self._warn_of_steps_taken_back()
         return self.history
 
     def _new_solver(self) -> Solver:
@@ -167,13 +172,20 @@ class _Run:
     def _take_back(self, step: int) -> tuple[Solver, str | None]:
         self.network.load_state_dict(self.last_finite)
         self.failures += 1
-        warnings.warn(
-            f"step {step} of {self.opt} gave a loss that is not finite; went back to the "
-            "last finite parameters. A smaller lr or scaled data may help",
-            NonFiniteWarning,
-            stacklevel=7,
-        )
+        self.taken_back.append(step)
         return self._new_solver(), "non-finite" if self.failures >= MAX_FAILURES else None
+
+    def _warn_of_steps_taken_back(self) -> None:
+        shown = ", ".join(map(str, self.taken_back[:MAX_SHOWN]))
+        left = len(self.taken_back) - MAX_SHOWN
+        if left > 0:
+            shown = f"{shown} and {left} more"
+        warnings.warn(
+            f"these steps of {self.opt} gave a loss or a gradient that is not finite, and were "
+            f"taken back: {shown}. A smaller lr or scaled data may help",
+            NonFiniteWarning,
+            stacklevel=6,
+        )
 
     @torch.no_grad()
     def _record(self, step: int, value: Value) -> StepRecord:
