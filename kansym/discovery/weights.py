@@ -22,8 +22,9 @@ def in_proportion(weight: np.ndarray | None, n: int) -> np.ndarray:
 
 
 def rms(values: np.ndarray, weight: np.ndarray | None) -> float:
-    """Root of the weighted mean square."""
-    return float(np.sqrt(np.average(values**2, weights=weight)))
+    """Root of the weighted mean square; infinite where a square is."""
+    with np.errstate(over="ignore"):
+        return float(np.sqrt(np.average(values**2, weights=weight)))
 
 
 def spread(y: np.ndarray, weight: np.ndarray | None) -> float:

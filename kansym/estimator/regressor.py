@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import time
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -13,9 +15,10 @@ from sklearn.utils.validation import check_is_fitted
 from sympy import Symbol
 
 from kansym.arrays import column_names
+from kansym.discovery.outliers import ROUNDING, far_from, find_outliers
 from kansym.discovery.records import Discovery, Options, Table
 from kansym.discovery.surrogate import MAX_ROWS, Surface
-from kansym.errors import ExtrapolationWarning, check_index
+from kansym.errors import ExtrapolationWarning, check_choice, check_index
 from kansym.estimator.base import FormulaModel, default_targets
 from kansym.estimator.inputs import (
     check_given,
@@ -26,6 +29,7 @@ from kansym.estimator.inputs import (
     read_weights,
 )
 from kansym.estimator.searches import (
+    LEAST_TIME,
     checkpoint_of,
     search_all,
     substituted,
@@ -43,6 +47,8 @@ from kansym.estimator.settings import (
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+
+OUTLIERS = ("keep", "set aside")
 
 
 class KANRegressor(RegressorMixin, FormulaModel):
@@ -68,10 +74,13 @@ class KANRegressor(RegressorMixin, FormulaModel):
     monotone: {column: "increasing" or "decreasing"}, parity: {column: "even" or "odd"}: what every
     formula offered does on the rows.
     max_candidates: formulas to fit; with max_time=None the result does not depend on the machine.
+    outliers: "keep", or "set aside": rows that no smooth law can meet (see
+    `kansym.discovery.outliers`) are left out of the search, up to a quarter of them; `outliers_`
+    says which rows the formula misses.
 
     Fitted attributes: `equations_`, `formula_`, `verdict_`, `reason_`, `exact_`, `rivals_`,
-    `noise_`, `spline_rmse_`, `feature_importances_`, `network_`; see there. A row of weight 2
-    counts as a row given twice. The order of the rows does not matter.
+    `noise_`, `outliers_`, `spline_rmse_`, `feature_importances_`, `network_`; see there. A row of
+    weight 2 counts as a row given twice. The order of the rows does not matter.
     """
 
     def __init__(
@@ -93,6 +102,7 @@ class KANRegressor(RegressorMixin, FormulaModel):
         monotone: Mapping[str, str] | None = None,
         parity: Mapping[str, str] | None = None,
         max_candidates: int | None = None,
+        outliers: str = "keep",
     ):
         self.max_time = max_time
         self.random_state = random_state
@@ -110,6 +120,7 @@ class KANRegressor(RegressorMixin, FormulaModel):
         self.monotone = monotone
         self.parity = parity
         self.max_candidates = max_candidates
+        self.outliers = outliers
 
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
         """Search for a formula of every column of y.
@@ -120,6 +131,7 @@ class KANRegressor(RegressorMixin, FormulaModel):
         Raises ValueError for bad data or arguments.
         """
         check_given(self, y)
+        check_choice("outliers", self.outliers, OUTLIERS)
         table = read_columns(self, X, is_fit=True)
         values = read_targets(y, len(table))
         weight = read_weights(sample_weight, len(table))
@@ -132,8 +144,10 @@ class KANRegressor(RegressorMixin, FormulaModel):
         units = read_units(self.units, columns, labels, setting)
         file = read_checkpoint(self.checkpoint)
         tables, options = [], []
+        started = time.perf_counter()
         for o, label in enumerate(labels):
-            tables.append(_table(table, values[:, [o]], weight, setting, units[o]))
+            rows = distinct_rows(table, values[:, [o]], weight)
+            tables.append(_table(*self._trusted(*rows), setting, units[o]))
             if (tables[o].y == tables[o].y[0]).all():
                 warnings.warn(
                     f"{label} is {tables[o].y[0]:g} in every row that counts; "
@@ -143,12 +157,37 @@ class KANRegressor(RegressorMixin, FormulaModel):
             given: dict[str, Any] = {"noise": noise[o], "target_name": label}
             given["checkpoint"] = checkpoint_of(file, o, len(labels))
             options.append(Options(**setting.options, **given, **_of_units(units[o])))
+        options = _less_time(options, time.perf_counter() - started)
         found = search_all(tables, options, labels, self.n_jobs, setting.shows)
         self._found = tuple(_in_columns(f, t, setting) for f, t in zip(found, tables, strict=True))
         self._variables, self._names, self._targets = setting.variables, setting.names, targets
         self._rows, self._network = (table, values), None
+        self._counts = np.ones(len(table)) if weight is None else weight
         self._is_flat = is_flat(y)
         return self
+
+    def _trusted(
+        self, X: np.ndarray, y: np.ndarray, weight: np.ndarray | None
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+        """The rows that the search is to see."""
+        if self.outliers == "keep":
+            return X, y, weight
+        kept = ~find_outliers(X, y[:, 0], weight)
+        return X[kept], y[kept], None if weight is None else weight[kept]
+
+    @property
+    def outliers_(self) -> np.ndarray | list[np.ndarray]:
+        """Indices of the rows of `fit`, of those that count, which lie more than six robust
+        standard deviations from the chosen formula; none unless outliers="set aside"."""
+        check_is_fitted(self)
+        X, Y = self._rows
+        assert Y is not None
+        distance = (Y - self.formula_.evaluate(X)) * np.sqrt(self._counts)[:, None]
+        found = []
+        for y, d in zip(Y.T, distance.T, strict=True):
+            is_far = far_from(d, ROUNDING * float(np.abs(y).max())) & (self._counts > 0)
+            found.append(np.flatnonzero(is_far & (self.outliers != "keep")))
+        return self._one_or_all(found)
 
     @property
     def spline_rmse_(self) -> float | list[float]:
@@ -210,14 +249,13 @@ class KANRegressor(RegressorMixin, FormulaModel):
 
 
 def _table(
-    X: np.ndarray,
-    y: np.ndarray,
-    weight: np.ndarray | None,
+    rows: np.ndarray,
+    target: np.ndarray,
+    counts: np.ndarray | None,
     setting: Settings,
     units: ColumnUnits | None,
 ) -> Table:
     """The rows of one output, with forms and with the constants that have units as columns."""
-    rows, target, counts = distinct_rows(X, y, weight)
     forms = setting.forms.columns(setting.variables, rows)
     table = Table(rows, target[:, 0], setting.variables, counts)
     further = dict(zip(setting.forms.symbols, forms.T, strict=True))
@@ -226,6 +264,14 @@ def _table(
         table,
         further | {s: np.full(len(rows), setting.constants[str(s)].value) for s in _symbols(names)},
     )
+
+
+def _less_time(options: Sequence[Options], spent: float) -> list[Options]:
+    """The same, with what is left of max_time."""
+    return [
+        o if o.max_time is None else replace(o, max_time=max(o.max_time - spent, LEAST_TIME))
+        for o in options
+    ]
 
 
 def _of_units(units: ColumnUnits | None) -> dict[str, Any]:

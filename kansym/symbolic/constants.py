@@ -230,7 +230,8 @@ class ConstantProblem:
 
 def _inverse_diagonal(J: np.ndarray) -> np.ndarray:
     """Diagonal of (J'J)^-1; huge for parameters that the data do not determine."""
-    size = np.linalg.norm(J, axis=0)
+    peak = np.abs(J).max(0, initial=0.0)
+    size = peak * np.linalg.norm(J / np.where(peak > 0, peak, 1.0), axis=0)  # 1e200 has no square
     scale = np.where(size > 0, size, 1.0)
     _, singular, rows = np.linalg.svd(J / scale, full_matrices=False)
     inverse = 1 / np.maximum(singular, 1e-13 * (singular.max(initial=0.0) or 1.0))
