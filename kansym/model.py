@@ -84,6 +84,8 @@ class KAN(Network):
     """Whether `fit` has run: units are chosen once, and a trained function never changes them."""
     feature_names: tuple[str, ...] | None = None
     target_names: tuple[str, ...] | None = None
+    history: History | None = None
+    """Of the last `fit`; it is not saved with the model."""
 
     @classmethod
     def from_formula(
@@ -236,8 +238,10 @@ class KAN(Network):
         self.feature_names = data.feature_names or self.feature_names
         self.target_names = data.target_names or self.target_names
         if chosen_grids is None:
-            return train(self, data, options)
-        return train_on_grids(self, data, options, chosen_grids)
+            self.history = train(self, data, options)
+        else:
+            self.history = train_on_grids(self, data, options, chosen_grids)
+        return self.history
 
     def predict(self, X: Any) -> Any:
         """Outputs [n, out] for X [n, in], as a NumPy array, or a tensor when X is one.
