@@ -80,6 +80,11 @@ def _math(expr: Any, names: Mapping[Any, str]) -> str:
             element.appendChild(self.dom.createTextNode(_text(name)))
             return element
 
+        def _print_Exp1(self, e: Any) -> Any:
+            element: Any = self.dom.createElement("mi")
+            element.appendChild(self.dom.createTextNode("e"))
+            return element
+
         def _print_Float(self, expr: Any) -> Any:
             return self._print_number(f"{float(expr):.{DIGITS}g}")
 

@@ -1,4 +1,7 @@
-"""A result as one self-contained HTML page: `contents` says what, `page` writes it."""
+"""A result as one self-contained HTML page.
+
+`contents` says what is on it, `gather` makes that from networks and tables, `page` writes it.
+"""
 
 from kansym.views.report.contents import (
     Column,
@@ -10,6 +13,18 @@ from kansym.views.report.contents import (
     NetworkView,
     outside_note,
 )
+from kansym.views.report.gather import (
+    fits_of,
+    judged_figures,
+    network_contents,
+    network_facts,
+    network_view,
+    outside_rows,
+    poor_fit,
+    table_columns,
+    thinned,
+    too_large,
+)
 from kansym.views.report.page import render, write_report
 
 __all__ = [
@@ -20,7 +35,17 @@ __all__ = [
     "Fit",
     "Front",
     "NetworkView",
+    "fits_of",
+    "judged_figures",
+    "network_contents",
+    "network_facts",
+    "network_view",
     "outside_note",
+    "outside_rows",
+    "poor_fit",
     "render",
+    "table_columns",
+    "thinned",
+    "too_large",
     "write_report",
 ]

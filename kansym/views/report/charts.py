@@ -13,10 +13,11 @@ from kansym.training.history import History
 from kansym.views.axes import finite
 from kansym.views.history import joined
 from kansym.views.report.contents import Fit
+from kansym.views.text import number_text
 
 WIDTH, HEIGHT = 340.0, 230.0
 
-LEFT, RIGHT, TOP, BOTTOM = 54.0, 10.0, 10.0, 40.0
+LEFT, RIGHT, TOP, BOTTOM = 66.0, 10.0, 10.0, 40.0
 
 MOST_POINTS = 300
 
@@ -86,12 +87,7 @@ class _Axis:
             marks = [self.low, self.high]
         values = [10.0**m if self.is_log else m for m in marks]
         places = self(np.array(values)).tolist() if values else []
-        return tuple(Tick(round(p, 1), _number(v)) for p, v in zip(places, values, strict=True))
-
-
-def _number(value: float) -> str:
-    text = f"{value:.3g}".replace("e+0", "e").replace("e-0", "e-").replace("e+", "e")
-    return text.replace("-", "\u2212")  # a minus sign
+        return tuple(Tick(round(p, 1), number_text(v)) for p, v in zip(places, values, strict=True))
 
 
 def fit_charts(fit: Fit) -> tuple[Chart, Chart] | None:
@@ -103,7 +99,9 @@ def fit_charts(fit: Fit) -> tuple[Chart, Chart] | None:
     if not len(x):
         return None
     order = np.argsort(x, kind="stable")
-    kept = order[np.unique(np.linspace(0, len(x) - 1, min(len(x), MOST_POINTS)).round().astype(int))]
+    kept = order[
+        np.unique(np.linspace(0, len(x) - 1, min(len(x), MOST_POINTS)).round().astype(int))
+    ]
     what = fit.note or (f"{len(kept)} of {len(x)} rows" if len(kept) < len(x) else f"{len(x)} rows")
     across = _Axis(x, LEFT, WIDTH - RIGHT)
     both = _Axis(np.concatenate([x, y]), HEIGHT - BOTTOM, TOP)
@@ -130,7 +128,8 @@ def fit_charts(fit: Fit) -> tuple[Chart, Chart] | None:
         y_ticks=down.ticks(),
         x_label="predicted",
         y_label="residual",
-        summary=f"Residuals, observed minus predicted, from {left.min():.3g} to {left.max():.3g}.",
+        summary=f"Residuals, observed minus predicted, from {number_text(left.min())}"
+        f" to {number_text(left.max())}.",
     )
     return observed, residual
 
@@ -159,7 +158,9 @@ def history_chart(history: History) -> Chart | None:
     lines = tuple(
         Line(_polyline(across(x), up(y)), kind, name) for (kind, name), (x, y) in seen.items()
     )
-    ends = ", ".join(f"{name} {y[0]:.3g} to {y[-1]:.3g}" for (_, name), (_, y) in seen.items())
+    ends = ", ".join(
+        f"{name} {number_text(y[0])} to {number_text(y[-1])}" for (_, name), (_, y) in seen.items()
+    )
     return Chart(
         lines=lines,
         x_ticks=across.ticks(is_whole=True),

@@ -16,6 +16,7 @@ import numpy as np
 from kansym.structure import Removal
 from kansym.symbolic.formula import Formula
 from kansym.training.history import History
+from kansym.views.text import number_text
 
 Edge = tuple[int, int, int]
 
@@ -126,10 +127,13 @@ def versions() -> dict[str, str]:
 def outside_note(columns: Sequence[Column]) -> str:
     """Where a formula stops being an interpolation."""
     names = ", ".join(
-        f"{column.name} from {column.values.min():.4g} to {column.values.max():.4g}"
+        f"{column.name} from {number_text(column.values.min(), 4)}"
+        f" to {number_text(column.values.max(), 4)}"
         for column in columns[:4]
         if column.role == "input"
     )
     more = sum(column.role == "input" for column in columns) - 4
     rest = f" and {more} more columns as in the table below" if more > 0 else ""
-    return f"Judged within the ranges of the data only ({names}{rest}); beyond them it extrapolates."
+    return (
+        f"Judged within the ranges of the data only ({names}{rest}); beyond them it extrapolates."
+    )

@@ -22,7 +22,7 @@ from kansym.views.layout import TAG_LIFT, Box, Layout, Words, edge_curve, edge_l
 from kansym.views.mathml import equation
 from kansym.views.report.charts import path_of
 from kansym.views.report.contents import EdgeName, NetworkView
-from kansym.views.text import printable, shortened
+from kansym.views.text import number_text, printable, shortened
 
 UNIT = 100.0  # SVG units to an inch
 
@@ -136,7 +136,7 @@ def _up(inches: float) -> float:
     return round(inches * UNIT, 1)
 
 
-def _place(point: Sequence[float], layout: Layout) -> tuple[float, float]:
+def _place(point: Any, layout: Layout) -> tuple[float, float]:
     return point[0] * UNIT, (layout.height - point[1]) * UNIT
 
 
@@ -157,7 +157,7 @@ def _edge_mark(box: Box, view: NetworkView, layout: Layout) -> EdgeMark:
         x, y = _place((box.x, box.y + box.height / 2 + TAG_LIFT), layout)
         tag = round(x, 1), round(y, 1), shortened(printable(str(edge["function"])), 12)
     source, target = _ends(view.graph, edge)
-    name = view.names.get(key) or _own_name(edge)
+    name = view.names.get(key)
     facts, text, formula = _described(edge, name, view.graph)
     return EdgeMark(
         key="-".join(map(str, key)),
@@ -197,18 +197,14 @@ def _node_name(graph: nx.DiGraph, key: Any) -> str:
     return f"node ({node['row']}, {node['index']})"
 
 
-def _own_name(edge: dict[str, Any]) -> EdgeName | None:
-    return None if edge["function"] is None else EdgeName(edge["function"], edge["affine"])
-
-
 def _described(
     edge: dict[str, Any], name: EdgeName | None, graph: nx.DiGraph
 ) -> tuple[tuple[tuple[str, str], ...], str, str]:
     """Facts about an edge, the same as one text, and its formula as MathML."""
-    score = f"{edge['score']:.3g}"
+    score = number_text(edge["score"])
     if name is None:
         return (("function", "spline"), ("score", score)), f"spline, score {score}", ""
-    r2 = "" if np.isnan(name.r2) else f"{name.r2:.5g}"
+    r2 = "" if np.isnan(name.r2) else number_text(name.r2, 5)
     expr, variable = _function(edge, name, graph)
     formula = equation("phi", expr, {variable: str(variable)})
     kind = f"{name.function}" if name.is_kept else f"spline; nearest name: {name.function}"
@@ -239,7 +235,7 @@ def _curve_ends(edge: dict[str, Any], graph: nx.DiGraph) -> tuple[str, str, str,
         x = x / node["scale"] + node["shift"]
     y = y[np.isfinite(y)]
     ends = (x.min(), x.max(), *((y.min(), y.max()) if len(y) else (np.nan, np.nan)))
-    texts = [f"{value:.3g}".replace("-", "\u2212") for value in ends]
+    texts = [number_text(float(value)) for value in ends]
     return texts[0], texts[1], texts[2], texts[3]
 
 

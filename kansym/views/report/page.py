@@ -27,7 +27,7 @@ from kansym.views.mathml import DIGITS, equation_parts
 from kansym.views.report.charts import Chart, fit_charts, history_chart
 from kansym.views.report.contents import Column, Contents, Entry, NetworkView, versions
 from kansym.views.report.network import Drawing, drawing
-from kansym.views.text import printable, shortened
+from kansym.views.text import number_text, printable, shortened
 
 MOST_NODES = 150  # of an expression that is set as mathematics
 
@@ -165,7 +165,7 @@ def _shown(entry: Entry, key: str) -> _Shown:
 
 
 def _numbers(values: Sequence[float], digits: int) -> str:
-    return ", ".join(f"{value:.{digits}g}".replace("-", "\u2212") for value in values)
+    return ", ".join(number_text(value, digits) for value in values)
 
 
 def _size(formula: Formula | None) -> str:
@@ -202,5 +202,4 @@ def _column_row(column: Column) -> _ColumnRow:
 
 
 def _cell(value: float) -> str:
-    return "" if np.isnan(value) else f"{value:.4g}".replace("-", "\u2212")
-
+    return "" if np.isnan(value) else number_text(value, 4)
