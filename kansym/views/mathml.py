@@ -10,7 +10,7 @@ from html import escape
 from typing import Any
 
 from kansym.symbolic.names import is_symbol_like
-from kansym.views.text import printable, shortened
+from kansym.views.text import number_text, printable, shortened
 
 DIGITS = 4
 
@@ -29,10 +29,10 @@ def equation(target: str, expr: Any, names: Mapping[Any, str]) -> str:
     )
 
 
-def equation_parts(target: str, expr: Any, names: Mapping[Any, str]) -> list[str]:
+def equation_parts(target: str | None, expr: Any, names: Mapping[Any, str]) -> list[str]:
     """The same as `math` elements in a row, one for each term of a sum: between them a line of
-    text may break."""
-    parts, left = [], _left(target)
+    text may break. Without a target, the expression alone."""
+    parts, left = [], "" if target is None else _left(target)
     for term in expr.as_ordered_terms():
         # The sign of the first term stays where it is.
         is_minus = bool(parts) and term.could_extract_minus_sign()
@@ -86,7 +86,7 @@ def _math(expr: Any, names: Mapping[Any, str]) -> str:
             return element
 
         def _print_Float(self, expr: Any) -> Any:
-            return self._print_number(f"{float(expr):.{DIGITS}g}")
+            return self._print_number(number_text(float(expr), DIGITS))
 
         def _print_number(self, digits: str) -> Any:
             base, _, power = digits.partition("e")
@@ -97,7 +97,7 @@ def _math(expr: Any, names: Mapping[Any, str]) -> str:
                 return element
             raised: Any = self.dom.createElement("msup")
             exponent: Any = self.dom.createElement("mn")
-            exponent.appendChild(self.dom.createTextNode(str(int(power))))
+            exponent.appendChild(self.dom.createTextNode(power))
             raised.appendChild(element)
             raised.appendChild(exponent)
             return raised
@@ -106,4 +106,4 @@ def _math(expr: Any, names: Mapping[Any, str]) -> str:
     has_words = any(not is_symbol_like(names.get(s, str(s))) for s in expr.free_symbols)
     settings = {"mul_symbol": "dot"} if has_words else {}
     printed: Any = Printer(settings)._print(expr)
-    return printed.toxml()
+    return printed.toxml().replace("<mo>-</mo>", "<mo>\u2212</mo>")

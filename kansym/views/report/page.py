@@ -49,6 +49,7 @@ class _Shown:
     r2: str
     error: str
     lines: list[list[Markup]]
+    right_sides: list[list[Markup]]
     text: str
     size: str
     latex: str
@@ -129,7 +130,12 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"name": _name, "lines": _lines, "json": json.dumps}
+    environment.filters |= {
+        "name": _name,
+        "lines": _lines,
+        "sentence": _sentence,
+        "json": json.dumps,
+    }
     return environment
 
 
@@ -143,6 +149,10 @@ def _lines(value: Any) -> str:
     return "\n".join(printable(line) for line in str(value).splitlines())
 
 
+def _sentence(text: str) -> str:
+    return f"{text[:1].upper()}{text[1:]}{'' if text.endswith('.') else '.'}"
+
+
 def _shown(entry: Entry, key: str) -> _Shown:
     formula = entry.formula
     is_set = formula is not None and formula.complexity() <= MOST_NODES
@@ -154,7 +164,8 @@ def _shown(entry: Entry, key: str) -> _Shown:
         complexity="" if entry.complexity is None else str(entry.complexity),
         r2=_numbers(entry.r2, 6),
         error=_numbers(entry.error, 3),
-        lines=_set(formula) if formula is not None and is_set else [],
+        lines=_set(formula, True) if formula is not None and is_set else [],
+        right_sides=_set(formula, len(formula.exprs) > 1) if formula is not None and is_set else [],
         text=str(formula) if formula is not None else "",
         size=_size(formula),
         latex=formula.latex() if formula is not None else "",
@@ -173,11 +184,16 @@ def _size(formula: Formula | None) -> str:
     return ("large", "medium", "small")[sum(nodes > limit for limit in HERO_SIZES)]
 
 
-def _set(formula: Formula) -> list[list[Markup]]:
-    """MathML of every output, in pieces between which a line may break."""
+def _set(formula: Formula, has_left: bool) -> list[list[Markup]]:
+    """MathML of every output, in pieces between which a line may break; has_left: with "y ="."""
     names = dict(zip(formula.variables, formula.names, strict=True))
     return [
-        [Markup(part) for part in equation_parts(target, round_floats(expr, DIGITS), names)]
+        [
+            Markup(part)
+            for part in equation_parts(
+                target if has_left else None, round_floats(expr, DIGITS), names
+            )
+        ]
         for target, expr in zip(formula.target_names, formula.exprs, strict=True)
     ]
 
