@@ -21,7 +21,11 @@ HOSTILE = [
     "&lt;b&gt; &amp;",
     "x" * 300,
     "",
+    "\\",
+    "-->",
 ]
+
+HOSTILE_TRIPLES = [tuple(HOSTILE[n : n + 3]) for n in range(0, len(HOSTILE), 3)]
 
 
 def network(width=(2, 5, 1), steps=8, names=None, lamb=1e-3):
