@@ -23,18 +23,15 @@ def main(path: Path | None = None, figures: Path = FIGURES, max_time: float = 20
     """The file of the report."""
     rng = np.random.default_rng(0)
     X = pd.DataFrame({"m": rng.uniform(1, 5, 500), "v": rng.uniform(1, 4, 500)})
-    X["h"] = rng.uniform(0.5, 3, 500)
-    y = (X["m"] * X["v"] ** 2 / 2 + 9.81 * X["m"] * X["h"]).rename("E")
-    y += rng.normal(0, 0.2, len(y))
-    units = {"m": "kg", "v": "m/s", "h": "m", "E": "J", "g": "m/s^2"}
+    X["t"] = rng.uniform(0.5, 3, 500)
+    y = (X["m"] * X["v"] ** 2 / (2 * X["t"]) + rng.normal(0, 0.2, 500)).rename("P")
+    units = {"m": "kg", "v": "m/s", "t": "s", "P": "W"}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        est = KANRegressor(
-            max_time=max_time, units=units, constants={"g": 9.81}, progress=False
-        ).fit(X, y)
+        est = KANRegressor(max_time=max_time, units=units, progress=False).fit(X, y)
     print(f"{est.formula_}\n{est.verdict_}: {est.reason_}")
-    folder = Path(tempfile.mkdtemp()) if path is None else path.parent
-    report = est.report(folder / (path.name if path else "report.html"))
+    path = path or Path(tempfile.mkdtemp()) / "report.html"
+    report = est.report(path, title="The power it takes to set a mass in motion")
     print(f"{report}, {report.stat().st_size / 1000:.0f} kB")
     take_picture(report, figures / "gallery_report.png")
     return report
