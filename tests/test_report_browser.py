@@ -208,7 +208,9 @@ def test_the_latex_can_be_copied(visit, reports):
 
 def test_where_copying_is_forbidden_the_latex_is_selected(visit, reports):
     page = visit(reports["search"])
-    page.evaluate("() => { navigator.clipboard.writeText = () => Promise.reject(new Error('no')); }")
+    page.evaluate(
+        "() => { navigator.clipboard.writeText = () => Promise.reject(new Error('no')); }"
+    )
     page.locator(".hero .copy").click()
     page.locator("#status", has_text="press Ctrl+C").wait_for()
     selected = page.evaluate("window.getSelection().toString()").strip()
