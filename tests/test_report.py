@@ -122,8 +122,10 @@ def test_a_large_unpruned_network_stays_below_the_limit(tmp_path):
     assert path.stat().st_size < 500_000
 
 
-def test_a_network_too_large_to_draw_says_so(tmp_path):
-    path = KAN([20, 20, 1]).report(tmp_path / "report.html", torch.rand(30, 20))
+def test_a_network_too_large_to_draw_says_so(tmp_path, generator):
+    path = KAN([20, 20, 1]).report(
+        tmp_path / "report.html", torch.rand(30, 20, generator=generator)
+    )
     assert "420 edges are too many to draw" in path.read_text(encoding="utf-8")
 
 
