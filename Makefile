@@ -3,6 +3,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.stamp
+BROWSER_STAMP := $(VENV)/.stamp-browser
 BENCHES := bench-step bench-train bench-sparsity bench-name bench-scaling bench-import bench-regularisation \
 	bench-ranges bench-images bench-plot
 
@@ -10,7 +11,7 @@ BENCHES := bench-step bench-train bench-sparsity bench-name bench-scaling bench-
 wheel: $(STAMP)
 	$(BIN)/python -m pip wheel --quiet --no-deps -w dist .
 
-.PHONY: demo test test-slow reliability lint format clean wheel bench $(BENCHES) bench-pipeline \
+.PHONY: demo test test-slow test-browser reliability lint format clean wheel bench $(BENCHES) bench-pipeline \
 	bench-recovery bench-tables bench-networks
 
 demo: $(STAMP)
@@ -24,6 +25,14 @@ test: $(STAMP)
 
 test-slow: $(STAMP)
 	$(PYTEST) -m slow
+
+# The HTML report in Chromium, which must be installed (apt-get install chromium).
+test-browser: $(BROWSER_STAMP)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m browser tests/test_report_browser.py
+
+$(BROWSER_STAMP): $(STAMP)
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[test,browser]"
+	touch $@
 
 # The whole reliability suite, slow cases too, and its table in docs/reliability.md.
 reliability: $(STAMP)

@@ -130,8 +130,10 @@ def fit(
     """Find a formula for a column of a CSV or Parquet table.
 
     Prints the formula, how good it is and how far it can be trusted; with --out writes formula.txt,
-    formula.tex, equations.csv, network.svg, network.png, model.kansym and summary.json there.
+    formula.tex, report.html, equations.csv, network.svg, network.png, model.kansym and summary.json
+    there.
     """
+    command = _command_text()
     with _clear_errors():
         from kansym.tables import read_table, table_dataset
 
@@ -142,7 +144,7 @@ def fit(
         dataset = table_dataset(read_table(data), target, features, seed=seed)
         shows = sys.stderr.isatty() if progress is None else progress
         if width is None:
-            _search(dataset, lib, units, jobs, seed, max_time, shows, out)
+            _search(dataset, lib, units, jobs, seed, max_time, shows, out, command)
             return
         from kansym.pipeline import Recipe, find_formula
 
@@ -160,7 +162,7 @@ def fit(
         )
         click.echo(_summary_text(result))
         if out is not None:
-            _write_results(result, dataset, seed, out)
+            _write_results(result, dataset, seed, out, command)
 
 
 @main.command()
@@ -249,6 +251,7 @@ def export(model: Path, target: str, name: str | None, out: Path | None) -> None
 def demo(out: Path | None, seed: int) -> None:
     """Find two laws again: exp(sin(pi x) + y^2) from 1,000 rows, and Kepler's third law from the
     orbits of the planets and dwarf planets."""
+    command = _command_text()
     with _clear_errors():
         _check_folder(out)
         started = time.perf_counter()
@@ -259,7 +262,7 @@ def demo(out: Path | None, seed: int) -> None:
             result = find_formula(dataset, width, seed=seed, progress=False, report=_to_stderr)
             click.echo(_summary_text(result))
             if out is not None:
-                _write_results(result, dataset, seed, out / name)
+                _write_results(result, dataset, seed, out / name, command)
         click.echo(f"\nBoth in {time.perf_counter() - started:.0f} s.")
 
 
@@ -278,6 +281,32 @@ def info() -> None:
         click.echo(f"GPU:      {gpu}")
         kernels = load_kernels()
         click.echo(f"kernels:  {kernels.name}: {kernels.reason}")
+
+
+def _command_text() -> str:
+    """The command that is running, with the options that were given."""
+    import shlex
+
+    context = click.get_current_context()
+    words = ["kansym", str(context.info_name)]
+    for parameter in context.command.params:
+        name = str(parameter.name)
+        value = context.params.get(name)
+        source = context.get_parameter_source(name)
+        if source != click.core.ParameterSource.COMMANDLINE or isinstance(value, bool):
+            continue
+        words += [] if isinstance(parameter, click.Argument) else [parameter.opts[0]]
+        words.append(_option_text(value))
+    return shlex.join(words)
+
+
+def _option_text(value: Any) -> str:
+    """The value of an option as it is written: 2,3+1,1 or m=kg,v=m/s."""
+    if isinstance(value, dict):
+        return ",".join(f"{name}={unit}" for name, unit in value.items())
+    if isinstance(value, list):
+        return ",".join("+".join(map(str, v)) if isinstance(v, list) else str(v) for v in value)
+    return str(value)
 
 
 def _check_options(width: Any, of_network: dict[str, Any], of_search: dict[str, Any]) -> None:
@@ -306,6 +335,7 @@ def _search(
     max_time: float,
     shows: bool,
     out: Path | None,
+    command: str,
 ) -> None:
     """Search for a formula, print it and write the results."""
     import pandas as pd
@@ -330,7 +360,7 @@ def _search(
     judged = _judged(est, dataset)
     click.echo(_search_text(est, judged, seconds))
     if out is not None:
-        _write_search(est, dataset, judged, seed, seconds, out)
+        _write_search(est, dataset, judged, seed, seconds, out, command)
 
 
 def _judged(est: KANRegressor, dataset: Dataset) -> tuple[float, float, str]:
@@ -378,6 +408,7 @@ def _write_search(
     seed: int,
     seconds: float,
     out: Path,
+    command: str,
 ) -> None:
     from kansym.errors import KansymError
 
@@ -408,6 +439,7 @@ def _write_search(
         _to_stderr(f"no network and no model.kansym: {error}")
     else:
         _write_network(network, formula, out)
+    est.report(out / "report.html", dataset.X_test, dataset.y_test, code=command)
     _tell_folder(out)
 
 
@@ -463,11 +495,14 @@ def _formula(kan: KAN) -> Formula:
     return kan.symbolic_formula(snap=has_targets)
 
 
-def _write_results(result: FormulaResult, dataset: Dataset, seed: int, out: Path) -> None:
+def _write_results(
+    result: FormulaResult, dataset: Dataset, seed: int, out: Path, command: str
+) -> None:
     out.mkdir(parents=True, exist_ok=True)
     _write_formula(result.formula, out)
     (out / "summary.json").write_text(_summary_json(result, dataset, seed), encoding="utf-8")
     _write_network(result.model, result.formula, out)
+    result.report(out / "report.html", code=command)
     _tell_folder(out)
 
 

@@ -84,6 +84,8 @@ class KAN(Network):
     """Whether `fit` has run: units are chosen once, and a trained function never changes them."""
     feature_names: tuple[str, ...] | None = None
     target_names: tuple[str, ...] | None = None
+    history: History | None = None
+    """Of the last `fit`; it is not saved with the model."""
 
     @classmethod
     def from_formula(
@@ -236,8 +238,10 @@ class KAN(Network):
         self.feature_names = data.feature_names or self.feature_names
         self.target_names = data.target_names or self.target_names
         if chosen_grids is None:
-            return train(self, data, options)
-        return train_on_grids(self, data, options, chosen_grids)
+            self.history = train(self, data, options)
+        else:
+            self.history = train_on_grids(self, data, options, chosen_grids)
+        return self.history
 
     def predict(self, X: Any) -> Any:
         """Outputs [n, out] for X [n, in], as a NumPy array, or a tensor when X is one.
@@ -545,14 +549,67 @@ class KAN(Network):
         shown = self.feature_names if names is None else names
         return plot_features(self.feature_scores(X), shown, ax, label="attribution")
 
+    def report(
+        self,
+        path: str | Path,
+        X: Any = None,
+        y: Any = None,
+        *,
+        formula: symbolic.Formula | None = None,
+        title: str | None = None,
+        code: str | None = None,
+    ) -> Path:
+        """Write one HTML page about the network, which needs nothing else; the file it is in.
+
+        X, y: rows to show and judge it by; by default those of the last fit. formula: to show, for
+        instance a snapped one; by default that of the network, where every edge is named. code:
+        what to run to get the network again, as text. The page shows names and figures of the data,
+        and a few hundred predictions.
+        """
+        from kansym.views.graph import node_names
+        from kansym.views.report import network_contents, outside_rows, table_columns, write_report
+
+        data = self._sample_X(X)
+        given = self._sample_y(X, y, len(data))
+        if formula is None and self.n_active_edges and not symbolic.numeric_edges(self):
+            formula = self.symbolic_formula()
+        warned = []
+        if X is not None and self.sample is not None:
+            seen = table_columns(_numpy(self.sample.X), self.feature_names)
+            warned = outside_rows(_numpy(data), seen)
+        contents = network_contents(
+            self,
+            data,
+            given,
+            self.network_view(data),
+            names=self.feature_names,
+            targets=node_names("target_names", self.target_names, self.n_out, "y"),
+            formula=formula,
+            history=self.history,
+            warnings=warned,
+            title=title,
+            code=code,
+        )
+        return write_report(contents, path)
+
+    def network_view(self, X: Any = None, r2: Mapping[Any, float] | None = None) -> Any:
+        """What a report draws of the network, a `kansym.views.report.NetworkView`, or why it draws
+        nothing, as text. r2: of the names of edges (l, i, j)."""
+        from kansym.views.report import network_view, too_large
+
+        reason = too_large(self)
+        if reason:
+            return reason
+        data = self._sample_X(X)
+        return network_view(self, data, self.graph(data), get_library(None), r2)
+
     def _repr_html_(self) -> str:
         from kansym.views.notebook import MOST_EDGES, panel
+        from kansym.views.report import network_facts
 
         named = sum(int(layer.is_symbolic.sum()) for layer in self.kan_layers)
         facts = [
-            ("width", [row.n_sum if not row.n_product else list(row) for row in self.width]),
-            ("active edges", f"{self.n_active_edges}, {named} of them named"),
-            ("splines", f"degree {self.kan_layers[0].k}, {self.grid} intervals"),
+            *network_facts(self),
             ("fitted", "no" if not self.is_fitted else "yes"),
         ]
         is_drawn = self.sample is not None and self.n_active_edges <= MOST_EDGES

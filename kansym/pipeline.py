@@ -15,9 +15,10 @@ import math
 import time
 import warnings
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
-from typing import Any, TypeVar
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import torch
@@ -29,6 +30,9 @@ from kansym.model import KAN
 from kansym.network import parse_width
 from kansym.symbolic import AutoStep, Formula, log_rmse, network_complexity
 from kansym.training import History, tournament
+
+if TYPE_CHECKING:
+    from kansym.views.report import Contents, Entry
 
 Width = Sequence[int | Sequence[int]]
 T = TypeVar("T")
@@ -76,7 +80,8 @@ class FormulaResult:
     r2, rmse: of `formula` on the rows named by `tested_on` ("test" or "train"), one number per
     output; spline_rmse: of the spline model there. The test part also chose the best step of each
     fit and between the widths, so these figures are a little kind; keep rows of your own for a last
-    word. seconds: per stage, summed over all widths.
+    word. seconds: per stage, summed over all widths. data: what the formula was sought in. doubts:
+    warnings about the names. arguments: of `find_formula`, but for the data.
     """
 
     model: KAN
@@ -90,6 +95,9 @@ class FormulaResult:
     spline_rmse: tuple[float, ...]
     tested_on: str
     seconds: dict[str, float] = field(repr=False)
+    data: Dataset = field(repr=False)
+    doubts: tuple[str, ...] = ()
+    arguments: dict[str, Any] = field(default_factory=dict, repr=False)
 
     @property
     def remarks(self) -> tuple[str, ...]:
@@ -105,6 +113,18 @@ class FormulaResult:
             elif rmse > FAR_FROM_SPLINES * spline and r2 < DOUBTFUL_R2:
                 lines.append(f"{target}: far behind the splines; the names may be wrong")
         return tuple(lines)
+
+    def report(
+        self, path: str | Path, *, title: str | None = None, code: str | None = None
+    ) -> Path:
+        """Write one HTML page about the result, which needs nothing else; the file it is in.
+
+        It shows the formula, the same with decimal constants, and the splines, with network and
+        residuals on the rows of `tested_on`. code: what to run to get it again, as text.
+        """
+        from kansym.views.report import write_report
+
+        return write_report(_report_contents(self, title, code), path)
 
 
 def find_formula(
@@ -165,7 +185,8 @@ def find_formula(
         raise failure
     for doubt in doubts:  # of the formula that is handed out, not of those that lost
         warnings.warn(doubt.message, stacklevel=2)
-    return best[1]
+    given = {"width": width, "lib": library, "recipe": recipe, "seed": seed, "max_time": max_time}
+    return replace(best[1], doubts=tuple(str(doubt.message) for doubt in doubts), arguments=given)
 
 
 def _check_explainable(data: Dataset) -> None:
@@ -310,6 +331,7 @@ def _named(
         spline_rmse=_rmse(splines, data),
         tested_on=where,
         seconds=clock.seconds,
+        data=data,
     )
 
 
@@ -324,3 +346,77 @@ def _judged(data: Dataset) -> tuple[str, Tensor, Tensor]:
 def _rmse(model: KAN, data: Dataset) -> tuple[float, ...]:
     _, X, y = _judged(data)
     return tuple(((model(X) - y) ** 2).mean(0).sqrt().tolist())
+
+
+def _report_contents(result: FormulaResult, title: str | None, code: str | None) -> Contents:
+    from kansym.views.report import network_contents
+
+    where, X, y = _judged(result.data)
+    targets = result.formula.target_names
+    contents = network_contents(
+        result.model,
+        X,
+        y,
+        result.model.network_view(X, {step.edge: step.r2 for step in result.steps}),
+        names=result.data.feature_names,
+        targets=targets,
+        formula=result.formula,
+        history=result.spline_model.history,
+        warnings=(*result.remarks, *result.doubts),
+        title=title,
+        code=_call_text(result.arguments) if code is None else code,
+    )
+    (front,) = contents.fronts
+    entries = [_formula_entry(result, result.formula, front.entries[0], X, y)]
+    if result.decimal_formula.exprs != result.formula.exprs:
+        entries.append(_formula_entry(result, result.decimal_formula, front.entries[0], X, y))
+    entries.append(_spline_entry(result, X, y))
+    seconds = ", ".join(f"{name} {value:.1f} s" for name, value in result.seconds.items())
+    return replace(
+        contents,
+        kind="network, named",
+        fronts=(replace(front, entries=tuple(entries)),),
+        tested_on=f"of the {len(X)} {where} rows; {len(result.data.X)} rows were fitted",
+        facts=(*contents.facts, ("seconds", seconds)),
+    )
+
+
+def _formula_entry(
+    result: FormulaResult, formula: Formula, entry: Entry, X: Tensor, y: Tensor
+) -> Entry:
+    """The network's entry with the figures of a formula that is written a little differently."""
+    from kansym.views.report import fits_of, judged_figures
+
+    is_chosen = formula is result.formula
+    predicted, observed = formula.evaluate(X), y.double().numpy()
+    r2, rmse = judged_figures(observed, predicted)
+    return replace(
+        entry,
+        formula=formula,
+        complexity=formula.complexity(),
+        r2=r2,
+        error=rmse,
+        fits=fits_of(formula.target_names, observed, predicted),
+        label="" if is_chosen else "constants as fitted",
+        is_chosen=is_chosen,
+    )
+
+
+def _spline_entry(result: FormulaResult, X: Tensor, y: Tensor) -> Entry:
+    from kansym.views.report import Entry, fits_of, judged_figures
+
+    with torch.no_grad():
+        predicted, observed = result.spline_model(X).double().numpy(), y.double().numpy()
+    r2, rmse = judged_figures(observed, predicted)
+    fits = fits_of(result.formula.target_names, observed, predicted)
+    view = result.spline_model.network_view(X)
+    return Entry(None, None, r2, rmse, view, fits, label="splines, before naming")
+
+
+def _call_text(arguments: dict[str, Any]) -> str:
+    """The call of `find_formula` with these arguments."""
+    defaults = {"seed": 0, "recipe": Recipe()}
+    given = [f"{k}={v!r}" for k, v in arguments.items() if v != defaults.get(k)]
+    imports = "Recipe, find_formula" if any("Recipe(" in text for text in given) else "find_formula"
+    call = ", ".join(["(X, y)", *given])
+    return f"from kansym import {imports}\n\nresult = find_formula({call})"

@@ -16,6 +16,7 @@ PACKAGE = Path(kansym.__file__).parent
 ROOMS = (
     "errors",
     "threads",
+    "files",
     "arrays",
     "datasets",
     "tables",

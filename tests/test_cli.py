@@ -22,6 +22,7 @@ RESULTS = {
     "model.kansym",
     "network.png",
     "network.svg",
+    "report.html",
     "summary.json",
 }
 

@@ -334,7 +334,7 @@ def test_a_named_model_shows_its_formula():
     page = html_of(model)
     Page(page)
     assert "<mi>m&lt;n</mi>" in page
-    assert re.search(r"<msup><mn>2.5·10</mn><mn>-7</mn></msup>", page)
+    assert re.search(r"<msup><mn>2.5·10</mn><mn>−7</mn></msup>", page)
     assert "<svg" not in page  # no sample to draw by
 
 

@@ -7,13 +7,14 @@ import time
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 import sympy
 from sklearn.base import ClassifierMixin
 from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import check_consistent_length, column_or_1d
+from sklearn.utils.validation import check_consistent_length, check_is_fitted, column_or_1d
 
 from kansym.discovery.records import Discovery, Finding, Options, Table, Verdict
 from kansym.errors import ExtrapolationWarning
@@ -114,6 +115,7 @@ class KANClassifier(ClassifierMixin, FormulaModel):
         self._variables, self._names, self._targets = setting.variables, setting.names, targets
         self._frequencies = np.array([labels.mean(labels.codes == c) for c in range(len(classes))])
         self._rows, self._network = (table, None), None
+        self._codes = codes if weight is None else np.where(weight > 0, codes, -1)
         return self
 
     def _search(
@@ -158,6 +160,32 @@ class KANClassifier(ClassifierMixin, FormulaModel):
         """The most probable class of every row."""
         best = np.argmax(with_reference(self._logits(X, i)), axis=1)
         return self.classes_[best]
+
+    def report(
+        self, path: str | Path, *, title: str | None = None, code: str | None = None
+    ) -> Path:
+        """Write one HTML page about what was found, which needs nothing else; the file it is in.
+
+        Every row of `equations_` is on it, with its network and how often a class came where it was
+        said to be so probable, on the rows of `fit`. code: what to run to get it again, as text.
+        """
+        from kansym.estimator import report
+        from kansym.views.report import write_report
+
+        check_is_fitted(self)
+        counted = self._codes >= 0
+        rows, codes, names = self._rows[0][counted], self._codes[counted], self.classes_.tolist()
+        fit_of = report.calibration(rows, codes, names, self.formula_)
+        fronts = report.fronts(
+            self._found, self.formula_, rows, fit_of, None, lambda f, *_: (f.r2, f.loss)
+        )
+        right = float(np.mean(self.predict(rows) == self.classes_[codes]))
+        contents = report.search_contents(
+            self, fronts, rows, None, rows, title=title, code=code,
+            tested_on=f"of rows held out; {right:.1%} of the {len(rows)} rows get their class",
+            error_name="log-loss", r2_name="R² (McFadden)",
+        )  # fmt: skip
+        return write_report(contents, path)
 
     def _logits(self, X: Any, i: int | Sequence[int] | None) -> np.ndarray:
         """Log-odds [n, classes - 1]; those of the classes' frequencies, with an

@@ -242,6 +242,45 @@ class KANRegressor(RegressorMixin, FormulaModel):
         name = formula.target_names[column]
         return plot_fit(values[:, column], formula.evaluate(table)[:, column], ax, name)
 
+    def report(
+        self,
+        path: str | Path,
+        X: Any = None,
+        y: Any = None,
+        *,
+        title: str | None = None,
+        code: str | None = None,
+    ) -> Path:
+        """Write one HTML page about what was found, which needs nothing else; the file it is in.
+
+        Every row of `equations_` is on it, with network and residuals, and the rivals too. X, y:
+        rows to judge formulas by; by default figures are of the rows that the search held out, and
+        residuals of the rows of `fit`. code: what to run to get it again, as text. The page shows
+        names and figures of the data, and a few hundred predictions.
+        """
+        from kansym.estimator import report
+        from kansym.views.report import write_report
+
+        check_is_fitted(self)
+        seen, values = self._rows
+        assert values is not None
+        rows, judge = seen, report.held_out
+        tested_on = f"of rows held out in the search; it had {len(seen)} rows"
+        if X is not None:
+            rows = read_columns(self, X, is_fit=False)
+            values = read_targets(y, len(rows))
+            judge, tested_on = report.judge_on(rows, values), f"of {len(rows)} rows kept aside"
+        fronts = report.fronts(
+            self._found, self.formula_, seen, report.fit_on(rows, values), self._splines, judge
+        )
+        names, targets = self.formula_.names, self.formula_.target_names
+        units = report.unit_texts(self.units, names, targets)
+        contents = report.search_contents(
+            self, fronts, rows, values, seen, units=units, title=title, code=code,
+            tested_on=tested_on,
+        )  # fmt: skip
+        return write_report(contents, path)
+
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.target_tags.multi_output = True

@@ -7,7 +7,8 @@ sec. 2.5.1, prunes without that).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import TypeVar
 
 import torch
@@ -23,6 +24,16 @@ N = TypeVar("N", bound=Network)
 Masks = list[Bool[Tensor, "out in"]]
 
 
+@dataclass(frozen=True)
+class Removal:
+    """What pruning at a threshold takes from a network, in the network's own numbers: edges
+    (l, i, j), and hidden nodes (row, index) among those with outgoing edges."""
+
+    threshold: float
+    edges: frozenset[tuple[int, int, int]]
+    nodes: frozenset[tuple[int, int]]
+
+
 def prune(network: N, X: Tensor, node_th: float, edge_th: float, score: str) -> N:
     """A new network without the hidden nodes whose score is below `node_th` and the edges whose
     score is below `edge_th`, both measured on X. See `KAN.prune`."""
@@ -34,13 +45,8 @@ def prune_nodes(network: N, X: Tensor, threshold: float, score: str) -> N:
     """Remove hidden nodes below `threshold` and all their edges."""
     _check_threshold("node_th", threshold)
     trace = network.trace(X)
-    rows = scores.node_scores(network, trace, score)
-    masks = [layer.mask.clone() for layer in network.kan_layers]
-    for l in range(1, len(rows) - 1):
-        for node in torch.nonzero(rows[l] < threshold).flatten().tolist():
-            masks[l - 1][network.subnodes_of_node(l - 1, node)] = False
-            masks[l][:, node] = False
-    return restrict(network, trace, masks, f"node_th={threshold:g}")
+    low = _nodes_below(scores.node_scores(network, trace, score), threshold)
+    return restrict(network, trace, _masks_without(network, low), f"node_th={threshold:g}")
 
 
 @torch.no_grad()
@@ -49,12 +55,73 @@ def prune_edges(network: N, X: Tensor, threshold: float, score: str) -> N:
     _check_threshold("edge_th", threshold)
     trace = network.trace(X)
     values = scores.edge_scores(network, trace, score)
+    return restrict(
+        network, trace, _masks_from(network, values, threshold), f"edge_th={threshold:g}"
+    )
+
+
+@torch.no_grad()
+def removals(
+    network: Network, X: Tensor, thresholds: Sequence[float], score: str
+) -> tuple[Removal, ...]:
+    """What `prune` with node_th = edge_th = threshold takes away, for rising thresholds; it ends
+    before the first at which nothing would be left."""
+    trace = network.trace(X)
+    rows = scores.node_scores(network, trace, score)
+    without: dict[frozenset[tuple[int, int]], tuple[Network, Trace, list[Tensor]]] = {}
+    found = []
+    for threshold in thresholds:
+        _check_threshold("threshold", threshold)
+        low = frozenset(_nodes_below(rows, threshold))
+        try:
+            if low not in without:
+                cut = _cut(network, trace, _masks_without(network, low), "")
+                after = cut.trace(X)
+                without[low] = cut, after, scores.edge_scores(cut, after, score)
+            cut, after, values = without[low]
+            last = _cut(cut, after, _masks_from(cut, values, threshold), "")
+        except EmptyNetworkError:
+            break
+        found.append(_removal(network, last, threshold))
+    return tuple(found)
+
+
+def _removal(network: Network, cut: Network, threshold: float) -> Removal:
+    """How a network differs from what `_cut` left of it."""
+    edges, nodes = set(), set()
+    for l, (before, after) in enumerate(zip(network.kan_layers, cut.kan_layers, strict=True)):
+        edges |= {(l, i, j) for j, i in torch.nonzero(before.mask & ~after.mask).tolist()}
+        if l:
+            gone = before.mask.any(0) & ~after.mask.any(0)
+            nodes |= {(l, i) for (i,) in torch.nonzero(gone).tolist()}
+    return Removal(threshold, frozenset(edges), frozenset(nodes))
+
+
+def _nodes_below(rows: Sequence[Tensor], threshold: float) -> list[tuple[int, int]]:
+    """Hidden nodes (row, index) with a score below the threshold."""
+    return [
+        (l, node)
+        for l in range(1, len(rows) - 1)
+        for node in torch.nonzero(rows[l] < threshold).flatten().tolist()
+    ]
+
+
+def _masks_without(network: Network, nodes: Iterable[tuple[int, int]]) -> Masks:
+    masks = [layer.mask.clone() for layer in network.kan_layers]
+    for l, node in nodes:
+        masks[l - 1][network.subnodes_of_node(l - 1, node)] = False
+        masks[l][:, node] = False
+    return masks
+
+
+def _masks_from(network: Network, values: Sequence[Tensor], threshold: float) -> Masks:
+    """The edges whose score is not below the threshold."""
     masks = [
         layer.mask & (edges >= threshold)
         for layer, edges in zip(network.kan_layers, values, strict=True)
     ]
     _keep_factors(network, values, masks)
-    return restrict(network, trace, masks, f"edge_th={threshold:g}")
+    return masks
 
 
 @torch.no_grad()
@@ -74,6 +141,11 @@ def restrict(network: N, trace: Trace, masks: Masks, reason: str = "the masks gi
     removed edges are carried on as constants, also where they were the only edges of an output or
     of a factor. EmptyNetworkError when nothing is left.
     """
+    return _drop_dead_nodes(_cut(network, trace, masks, reason))
+
+
+def _cut(network: N, trace: Trace, masks: Masks, reason: str) -> N:
+    """`restrict`, but for the nodes without edges, which stay: every node keeps its number."""
     masks = _reachable(network, masks)
     if not any(bool(mask.any()) for mask in masks):
         largest = max(float(edges.abs().mean(0).max()) for edges in trace.edges)
@@ -88,7 +160,7 @@ def restrict(network: N, trace: Trace, masks: Masks, reason: str = "the masks gi
     for node in range(new.n_out):
         if not bool(masks[-1][new.subnodes_of_node(len(masks) - 1, node)].any()):
             new.output_shift[node] += trace.nodes[-1][:, node].mean() * new.output_scale[node]
-    return _drop_dead_nodes(new)
+    return new
 
 
 def _check_threshold(argument: str, value: float) -> None:

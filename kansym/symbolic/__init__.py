@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from kansym.symbolic.auto import AutoStep, auto_symbolic, log_rmse, network_complexity
     from kansym.symbolic.build import build_network, cover
-    from kansym.symbolic.candidates import Candidate, check_edge, suggest
+    from kansym.symbolic.candidates import Candidate, check_edge, numeric_edges, suggest
     from kansym.symbolic.fix import fix_symbolic, unfix_symbolic
     from kansym.symbolic.formula import Formula, network_formula
     from kansym.symbolic.snap import snap_formula
@@ -24,6 +24,7 @@ __all__ = [
     "fix_symbolic",
     "network_formula",
     "log_rmse",
+    "numeric_edges",
     "network_complexity",
     "snap_formula",
     "suggest",
@@ -36,7 +37,7 @@ _HOMES = {
     "fix": ("fix_symbolic", "unfix_symbolic"),
     "formula": ("Formula", "network_formula"),
     "snap": ("snap_formula",),
-    "candidates": ("Candidate", "check_edge", "suggest"),
+    "candidates": ("Candidate", "check_edge", "numeric_edges", "suggest"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 

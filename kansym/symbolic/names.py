@@ -58,11 +58,16 @@ _SYMBOL_LIKE = re.compile(r"([A-Za-z]|[A-Za-z][a-z]{1,6})\d{0,3}(_[A-Za-z0-9]{1,
 
 def latex_name(name: str) -> str:
     """A name for maths mode: alpha and x_1 as SymPy prints them, words upright and escaped."""
-    if _SYMBOL_LIKE.fullmatch(name) and name != "pi" and not _has_modifier(name):
+    if is_symbol_like(name):
         return sympy.latex(sympy.Symbol(name))
     printable = "".join(ch if ch.isprintable() else " " for ch in name)
     escaped = "".join(_LATEX.get(ch, ch) for ch in printable).replace(" ", r"\ ")
     return rf"\mathrm{{{escaped}}}"
+
+
+def is_symbol_like(name: str) -> bool:
+    """Whether a name reads as a mathematical symbol, as x_1 and alpha do."""
+    return bool(_SYMBOL_LIKE.fullmatch(name)) and name != "pi" and not _has_modifier(name)
 
 
 def _has_modifier(name: str) -> bool:

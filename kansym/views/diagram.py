@@ -19,7 +19,18 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
 from kansym.views.axes import BLUE
-from kansym.views.layout import INK, TAG_LIFT, Box, Layout, Point, Words, make_layout, stretched
+from kansym.views.layout import (
+    INK,
+    TAG_LIFT,
+    Box,
+    Layout,
+    Point,
+    Words,
+    edge_curve,
+    edge_lines,
+    make_layout,
+    stretched,
+)
 from kansym.views.text import MATH_FONT, fit_tag
 
 SYMBOLIC, SYMBOLIC_FILL = BLUE, "#d6e9f5"  # dark when printed in grey
@@ -102,7 +113,7 @@ def _draw_edges(ax: Axes, layout: Layout, beta: float, scale: float) -> None:
     fill = 1 - alpha[:, None] * (1 - _pick(symbolic, SYMBOLIC_FILL, "white"))
     size = min((min(1.0, box.width / 0.3) for box in boxes), default=1.0) * scale
     weight = np.where(symbolic, 1.6, 1.0) * scale
-    lines = [line for box in boxes for line in _lines(box)]
+    lines = [line for box in boxes for line in edge_lines(box)]
     _add_lines(ax, "_lines", lines, colors.repeat(2, 0), 0.9 * weight.repeat(2), 1)
     outlines = PolyCollection(
         [_outline(box) for box in boxes],
@@ -113,7 +124,7 @@ def _draw_edges(ax: Axes, layout: Layout, beta: float, scale: float) -> None:
         label="_boxes",
     )
     ax.add_collection(outlines, autolim=False)
-    curves = [_curve(box) for box in boxes]
+    curves = [edge_curve(box) for box in boxes]
     _add_lines(ax, "_curves", curves, colors, (0.6 + 0.7 * size) * weight, 3)
     _draw_tags(ax, boxes, alpha, scale)
 
@@ -131,41 +142,9 @@ def _add_lines(
     ax.add_collection(collection, autolim=False)
 
 
-def _lines(box: Box) -> tuple[list[Point], list[Point]]:
-    """From the start node to the box, and from the box to the end node."""
-    low, high = box.y - box.height / 2, box.y + box.height / 2 + box.tag
-    to, off = [box.start, (box.x, low)], [(box.x, high), box.end]
-    if box.other_rank is not None and box.other_rank < box.y:
-        to.insert(1, (box.x, box.other_rank - box.height / 2))
-    elif box.other_rank is not None:
-        off.insert(1, (box.x, box.other_rank + box.height / 2))
-    return to, off
-
-
 def _outline(box: Box) -> list[Point]:
     w, h = box.width / 2, box.height / 2
     return [(box.x + sx * w, box.y + sy * h) for sx, sy in ((-1, -1), (1, -1), (1, 1), (-1, 1))]
-
-
-def _curve(box: Box) -> np.ndarray:
-    """The edge's curve, filling its box; a gap where it is not finite."""
-    x, y = (_unit(np.asarray(values, dtype=float)) for values in box.edge["curve"])
-    inset = 0.8
-    return np.column_stack(
-        [box.x + (x - 0.5) * inset * box.width, box.y + (y - 0.5) * inset * box.height]
-    )
-
-
-def _unit(values: np.ndarray) -> np.ndarray:
-    """Values mapped to [0, 1]; 0.5 throughout when they do not vary beyond rounding."""
-    values = np.where(np.isfinite(values), values, np.nan)
-    if np.isnan(values).all():
-        return values
-    scaled = values / max(np.nanmax(np.abs(values)), np.finfo(float).tiny)  # 1e308 has no range
-    low, high = np.nanmin(scaled), np.nanmax(scaled)
-    if high - low < 1e-9:
-        return np.where(np.isnan(values), np.nan, 0.5)
-    return (scaled - low) / (high - low)
 
 
 def _draw_tags(ax: Axes, boxes: Sequence[Box], alpha: np.ndarray, scale: float) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import networkx as nx
 import numpy as np
@@ -136,14 +137,20 @@ def _shown(name: str) -> str:
     return shortened(drawable(name), 20).lstrip("_")  # a legend leaves out what begins with _
 
 
+def function_of(name: str, params: Sequence[float], x: Any) -> Any:
+    """c f(a x + b) + d as SymPy has it, constants that are 0 left out."""
+    import sympy
+
+    a, b, c, d = (sympy.Float(p) if p else sympy.Integer(0) for p in params)
+    return c * get_function(name).sympy(a * x + b) + d
+
+
 def function_latex(name: str, params: Sequence[float]) -> str:
     """LaTeX of c f(a x + b) + d as it stands, constants to three digits."""
     import sympy
 
     from kansym.symbolic.formula import round_floats
 
-    a, b, c, d = (sympy.Float(p) if p else sympy.Integer(0) for p in params)
     x = sympy.Symbol("x", real=True)
-    inner = round_floats(a * x + b, CONSTANT_DIGITS)
-    value = get_function(name).sympy(inner)
-    return sympy.latex(round_floats(c * value + d, CONSTANT_DIGITS), fold_short_frac=False)
+    rounded = round_floats(function_of(name, params, x), CONSTANT_DIGITS)
+    return sympy.latex(rounded, fold_short_frac=False)

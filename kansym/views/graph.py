@@ -56,8 +56,8 @@ def network_graph(
     """
     _check(network, X, scores, curve_points)
     graph = nx.DiGraph(n_rows=len(network.width), masked=_masked(network))
-    inputs = _names("feature_names", feature_names, network.n_in, "x")
-    targets = _names("target_names", target_names, network.n_out, "y")
+    inputs = node_names("feature_names", feature_names, network.n_in, "x")
+    targets = node_names("target_names", target_names, network.n_out, "y")
     _add_nodes(graph, network)
     last = len(network.width) - 1
     for row, names, is_default in (
@@ -97,7 +97,8 @@ def _check(network: Network, X: Tensor, scores: Sequence[Tensor], curve_points: 
         raise ValueError(f"scores must be [out, in] for every layer, {shapes}, got {got}")
 
 
-def _names(argument: str, names: Sequence[str] | None, count: int, letter: str) -> list[str]:
+def node_names(argument: str, names: Sequence[str] | None, count: int, letter: str) -> list[str]:
+    """The names given, or x1, x2, ... and y; ValueError for another number of them."""
     if not names:
         return (
             [letter] if letter == "y" and count == 1 else [f"{letter}{n + 1}" for n in range(count)]

@@ -13,6 +13,7 @@ from itertools import pairwise
 from typing import Any, NamedTuple
 
 import networkx as nx
+import numpy as np
 
 from kansym.views.graph import NodeKey
 from kansym.views.text import LABEL, LEAST_LABEL, Line, extent, heading_lines, name_label
@@ -27,6 +28,8 @@ SLOT, LEAST_SLOT = 0.5, 0.14  # room for one box: wanted, and the least before a
 LEAST_WIDTH, PAGE_WIDTH, MOST_WIDTH = 3.0, 7.0, 12.0
 
 GROUP_GAP = 0.5  # between the boxes of two nodes, in slots
+
+INSET = 0.8  # of a box, for its curve
 
 BOX, NARROW_BOX, TALL_BOX = 0.46, 0.24, 0.34  # largest; staggered below; higher than wide below
 
@@ -79,6 +82,8 @@ class Words:
     rotation: float = 0.0
     ha: str = "center"
     va: str = "baseline"
+    node: NodeKey | None = None
+    """Of whom this is the label."""
 
 
 @dataclass(frozen=True)
@@ -272,6 +277,37 @@ def _place_boxes(
     return boxes
 
 
+def edge_lines(box: Box) -> tuple[list[Point], list[Point]]:
+    """From the start node to the box, and from the box to the end node."""
+    low, high = box.y - box.height / 2, box.y + box.height / 2 + box.tag
+    to, off = [box.start, (box.x, low)], [(box.x, high), box.end]
+    if box.other_rank is not None and box.other_rank < box.y:
+        to.insert(1, (box.x, box.other_rank - box.height / 2))
+    elif box.other_rank is not None:
+        off.insert(1, (box.x, box.other_rank + box.height / 2))
+    return to, off
+
+
+def edge_curve(box: Box) -> np.ndarray:
+    """The edge's curve, filling its box; a gap where it is not finite."""
+    x, y = (_unit(np.asarray(values, dtype=float)) for values in box.edge["curve"])
+    return np.column_stack(
+        [box.x + (x - 0.5) * INSET * box.width, box.y + (y - 0.5) * INSET * box.height]
+    )
+
+
+def _unit(values: np.ndarray) -> np.ndarray:
+    """Values mapped to [0, 1]; 0.5 throughout when they do not vary beyond rounding."""
+    values = np.where(np.isfinite(values), values, np.nan)
+    if np.isnan(values).all():
+        return values
+    scaled = values / max(np.nanmax(np.abs(values)), np.finfo(float).tiny)  # 1e308 has no range
+    low, high = np.nanmin(scaled), np.nanmax(scaled)
+    if high - low < 1e-9:
+        return np.where(np.isnan(values), np.nan, 0.5)
+    return (scaled - low) / (high - low)
+
+
 def stretched(layout: Layout, width: float, height: float) -> Layout:
     """The layout on a larger page: distances grow, boxes and letters do not."""
 
@@ -338,6 +374,7 @@ def _label_words(
             rotation=labels.rotation,
             ha=ha,
             va=va,
+            node=key,
         )
         for key, (text, is_math) in zip(row.keys, labels.texts, strict=True)
     ]

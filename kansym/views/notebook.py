@@ -15,6 +15,7 @@ import networkx as nx
 from matplotlib import rc_context
 
 from kansym.views.diagram import draw
+from kansym.views.mathml import DIGITS, equation
 from kansym.views.text import printable, shortened
 
 if TYPE_CHECKING:
@@ -25,8 +26,6 @@ MOST_EDGES = 40  # of a network that is drawn
 MOST_NODES = 150  # of an expression that is set as mathematics
 
 TEXT_LENGTH = 300
-
-DIGITS = 4
 
 
 def panel(
@@ -79,43 +78,7 @@ def formula_html(formula: Formula) -> str:
         return f"<pre>{text(shown)}</pre>"
     names = dict(zip(shown.variables, shown.names, strict=True))
     lines = (
-        '<div><math xmlns="http://www.w3.org/1998/Math/MathML" display="block"><mrow>'
-        f"<mi>{text(target)}</mi><mo>=</mo>{_math(expr, names)}</mrow></math></div>"
+        f"<div>{equation(target, expr, names)}</div>"
         for target, expr in zip(shown.target_names, shown.exprs, strict=True)
     )
     return "".join(lines)
-
-
-def _math(expr: Any, names: dict[Any, str]) -> str:
-    """Presentation MathML of an expression, with the names of its variables."""
-    from sympy.printing.mathml import MathMLPresentationPrinter
-
-    class Printer(MathMLPresentationPrinter):
-        def _print_Symbol(self, sym: Any, style: str = "plain") -> Any:
-            name = names.get(sym)
-            if name is None or name == str(sym):  # x_1 and alpha as mathematics
-                return super()._print_Symbol(sym, style)
-            element: Any = self.dom.createElement("mi")
-            # text escapes: SymPy's own nodes do not.
-            element.appendChild(self.dom.createTextNode(text(name)))
-            return element
-
-        def _print_Float(self, expr: Any) -> Any:
-            return self._print_number(f"{float(expr):.{DIGITS}g}")
-
-        def _print_number(self, digits: str) -> Any:
-            base, _, power = digits.partition("e")
-            element: Any = self.dom.createElement("mn")
-            times = f"{base}\u00b710" if power else base
-            element.appendChild(self.dom.createTextNode(times))
-            if not power:
-                return element
-            raised: Any = self.dom.createElement("msup")
-            exponent: Any = self.dom.createElement("mn")
-            exponent.appendChild(self.dom.createTextNode(str(int(power))))
-            raised.appendChild(element)
-            raised.appendChild(exponent)
-            return raised
-
-    printed: Any = Printer()._print(expr)
-    return printed.toxml()

@@ -82,6 +82,12 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() else " " for c in text)
 
 
+def number_text(value: float, digits: int = 3) -> str:
+    """A number to so many digits, with a minus sign for a minus: 1.5e−7."""
+    mantissa, e, power = f"{value:.{digits}g}".partition("e")
+    return f"{mantissa}{e}{int(power) if e else ''}".replace("-", "\u2212")
+
+
 def name_label(name: str, is_default: bool, length: int) -> tuple[str, bool]:
     """A name that was given as it stands, x1 as mathematics; and whether it is mathematics."""
     if is_default:
