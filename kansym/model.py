@@ -80,6 +80,8 @@ class KAN(Network):
     """
 
     sample: Sample | None = None
+    history: History | None = None
+    """What the last `fit` did, step by step."""
     is_fitted: bool = False
     """Whether `fit` has run: units are chosen once, and a trained function never changes them."""
     feature_names: tuple[str, ...] | None = None
@@ -236,8 +238,10 @@ class KAN(Network):
         self.feature_names = data.feature_names or self.feature_names
         self.target_names = data.target_names or self.target_names
         if chosen_grids is None:
-            return train(self, data, options)
-        return train_on_grids(self, data, options, chosen_grids)
+            self.history = train(self, data, options)
+        else:
+            self.history = train_on_grids(self, data, options, chosen_grids)
+        return self.history
 
     def predict(self, X: Any) -> Any:
         """Outputs [n, out] for X [n, in], as a NumPy array, or a tensor when X is one.
@@ -535,6 +539,18 @@ class KAN(Network):
             prediction = self(data)[:, column]
         name = "" if self.target_names is None else self.target_names[column]
         return plot_fit(_numpy(targets[:, column]), _numpy(prediction), ax, name)
+
+    def plot_history(self, ax: Axes | None = None) -> Axes:
+        """Draw losses and penalty of the last fit over its steps. For several fits in a row see
+        `kansym.views.plot_history`. Raises NoSampleError before the first fit."""
+        from kansym.views import plot_history
+
+        if self.history is None:
+            raise NoSampleError(
+                "plot_history draws what the last fit did and there was none in this session; call "
+                "fit, or give its History to kansym.views.plot_history"
+            )
+        return plot_history(self.history, ax)
 
     def plot_features(
         self, ax: Axes | None = None, names: Sequence[str] | None = None, X: Any = None
