@@ -28,6 +28,7 @@ from kansym.errors import (
     check_choice,
     check_index,
     check_positive_int,
+    visible,
 )
 from kansym.functions import get_library
 from kansym.network import Network
@@ -274,7 +275,9 @@ class KAN(Network):
         outside = (((x < low - margin) | (x > high + margin)) & layer.mask.any(0)).any(0)
         if bool(outside.any()):
             names = self.feature_names or [f"x{i + 1}" for i in range(self.n_in)]
-            columns = ", ".join(names[i] for i in torch.nonzero(outside).flatten().tolist())
+            columns = ", ".join(
+                visible(names[i]) for i in torch.nonzero(outside).flatten().tolist()
+            )
             warnings.warn(
                 f"X leaves the range the model was fitted on in: {columns}; outside it a spline "
                 f"follows the rule {layer.outside!r} and a named function goes on",

@@ -6,6 +6,7 @@ import sys
 import time
 
 from kansym.discovery.records import Finding
+from kansym.errors import visible
 from kansym.symbolic.formula import round_floats
 
 WIDTH = 110  # of the line
@@ -21,7 +22,7 @@ class ProgressLine:
     """One line on standard error, written over again: seconds, step, best formula so far."""
 
     def __init__(self, label: str):
-        self.label, self.started, self.shown = label, time.perf_counter(), 0.0
+        self.label, self.started, self.shown = visible(label), time.perf_counter(), 0.0
 
     def __call__(self, step: str, best: Finding | None) -> None:
         now = time.perf_counter()

@@ -52,6 +52,10 @@ def check_names(names: Sequence[str], count: int, argument: str = "names") -> li
     return list(names)
 
 
+_STARTS = frozenset("=+-@'\"\N{FULLWIDTH EQUALS SIGN}\N{FULLWIDTH PLUS SIGN}") | frozenset(
+    "\N{FULLWIDTH HYPHEN-MINUS}\N{FULLWIDTH COMMERCIAL AT}"
+)
+
 # What LaTeX calls by the name of the letter; pi is left to the number.
 _GREEK = (
     "alpha", "beta", "gamma", "delta", "epsilon", "zeta", "eta", "theta", "iota", "kappa",
@@ -101,6 +105,13 @@ def symbol_latex(name: str) -> str | None:
     if match["unit"]:
         latex += rf"\ \mathrm{{{_escaped_unit(name[name.index(' ') + 1 :])}}}"
     return latex
+
+
+def cell_text(name: str) -> str:
+    """A name for a cell of a spreadsheet: on one line, and with an apostrophe in front where a
+    spreadsheet would take it for a formula (= + - @) or for quoted."""
+    line = "".join(ch if ch.isprintable() else " " for ch in name)
+    return f"'{line}" if line.lstrip()[:1] in _STARTS else line
 
 
 def has_words(latex: str) -> bool:

@@ -20,7 +20,17 @@ from matplotlib.colors import to_hex, to_rgb, to_rgba
 from matplotlib.figure import Figure
 
 from kansym.views.axes import BLUE, SKY
-from kansym.views.layout import INK, TAG_LIFT, Box, Layout, Point, Words, make_layout, stretched
+from kansym.views.layout import (
+    INK,
+    READABLE,
+    TAG_LIFT,
+    Box,
+    Layout,
+    Point,
+    Words,
+    make_layout,
+    stretched,
+)
 from kansym.views.text import LEAST_TAG, points, set_words
 
 PAPER, SYMBOLIC, SYMBOLIC_FILL = "paper", "symbolic", "symbolic fill"
@@ -101,10 +111,10 @@ def _layout_for(
     for _ in range(MOST_ROUNDS):
         layout = make_layout(graph, title, formula, width, zoom)
         scale = min(width / layout.width, height / layout.height, LARGEST_SCALE)
-        found.append((min(scale * layout.zoom, 1.0), layout, scale))
-        if found[-1][0] > 0.98:
+        found.append((min(scale * layout.zoom, READABLE), layout, scale))
+        if found[-1][0] > 0.98 * READABLE:
             break
-        zoom = min(1 / scale, MOST_ZOOM)
+        zoom = min(max(READABLE / scale, 1.0), MOST_ZOOM)
     _, layout, scale = max(found, key=lambda tried: tried[0])
     return stretched(layout, width / scale, height / scale), scale
 

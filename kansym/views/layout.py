@@ -53,6 +53,10 @@ FACTOR_DROP, FACTOR_STEP = 0.36, 0.36  # from a product node down to its factors
 
 LABEL_GAP = 0.13
 
+HINTED = 1.15  # small letters of a bitmap are set wider than their curves are
+
+READABLE = 0.7  # of the size of letters: to this they shrink with the rest where a page is small
+
 TAG_HEIGHT, TAG_LIFT = 0.14, 0.035
 
 SIDE_BY_SIDE, STAGGERED = 0.95, 1.85  # room for the name of a function, in slots
@@ -214,7 +218,7 @@ def make_layout(
 def _page(inner: float, least: float, natural: float, zoom: float) -> _Page:
     """The page for nodes and boxes on `inner` inches."""
     inner = max(inner, 1.0)
-    return _Page(min(max(zoom * inner, least), natural), max(zoom, least / inner))
+    return _Page(min(max(zoom * inner, least), natural), max(zoom, READABLE * least / inner))
 
 
 def _rows_and_labels(
@@ -398,7 +402,7 @@ def _labels(graph: nx.DiGraph, row: _Row, page: _Page, is_top: bool) -> _Labels:
         margin = max(0.0, -left) if not is_top else 0.0
         return _Labels(texts, size, 45.0, room, tall + room, margin, max(0.0, right - width))
     upright = min(size, max(page.letters(LEAST_LABEL), step * 72 / 1.3))
-    tall = max(widths) * upright / size
+    tall = max(widths) * upright / size * HINTED
     return _Labels(texts, upright, 90.0, room, tall + room, 0.0, 0.0)
 
 

@@ -34,7 +34,7 @@ FORMULA_LINES, HEADING_LINES = 3, 6
 
 MOST_LATEX = 800
 
-MATH_FONT = "stix"
+MATH_FONT, MATH_FAMILY = "stix", "STIXGeneral"
 
 
 class Line(NamedTuple):
@@ -72,6 +72,12 @@ def drawable(text: str) -> str:
     return "".join(c if c.isprintable() and _has_glyph(fonts, c) else missing for c in spaced)
 
 
+def math_drawable(latex: str) -> str:
+    """LaTeX with question marks for what the fonts of mathtext cannot draw."""
+    fonts = _fonts((MATH_FAMILY,))
+    return "".join(c if c.isascii() or _has_glyph(fonts, c) else "?" for c in latex)
+
+
 @lru_cache(maxsize=8)
 def _fonts(families: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(str(findfont(FontProperties(family=[family]))) for family in families)
@@ -103,7 +109,7 @@ def name_label(name: str, length: int) -> tuple[str, bool]:
 def one_line(latex: str, size: float, width: float) -> tuple[str, bool, float]:
     """A formula on one line of at most `width` inches, whether it is mathematics, and its size:
     at most `size` points, less where it is long; its end is cut off where it is very long."""
-    factor = size / FORMULA
+    latex, factor = math_drawable(latex), size / FORMULA
     lines = _formula_lines(latex, width / factor)
     if len(lines) == 1:
         return lines[0].text, lines[0].is_math, lines[0].size * factor
@@ -194,7 +200,7 @@ def heading_lines(
         lines.append(_line(text, size, False))
     for part in (formula or "").splitlines():
         if part.strip():
-            lines += _formula_lines(part.strip().strip("$"), width)
+            lines += _formula_lines(math_drawable(part.strip().strip("$")), width)
     if len(lines) > HEADING_LINES:
         lines = [*lines[:HEADING_LINES], _line("…", LABEL, False)]
     return [
