@@ -16,6 +16,7 @@ PACKAGE = Path(kansym.__file__).parent
 ROOMS = (
     "errors",
     "threads",
+    "progress",
     "arrays",
     "datasets",
     "tables",

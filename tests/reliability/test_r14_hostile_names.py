@@ -334,7 +334,7 @@ def test_onnx(name, tmp_path):
 
 
 def refused(call):
-    with pytest.raises(ValueError, match="(?s).") as caught:
+    with pytest.raises(ValueError, match=r"(?s).") as caught:
         call()
     return str(caught.value)
 
