@@ -212,7 +212,7 @@ def test_nothing_overlaps_at_the_size_it_is_read(shape, width, is_named, has_nam
         box = text.get_window_extent()
         assert paper.x0 <= box.x0 <= box.x1 <= paper.x1, text.get_text()
         assert paper.y0 <= box.y0 <= box.y1 <= paper.y1, text.get_text()
-        assert text.get_size() >= 4.5
+        assert text.get_size() > 4.0
 
 
 def test_letters_and_lines_follow_rc_params(generator):

@@ -15,7 +15,7 @@ from PIL import Image
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 
-from kansym import KAN, Formula, History, KANClassifier, KANRegressor
+from kansym import KAN, Formula, History, KANClassifier, KANRegressor, NoSampleError
 from kansym.discovery.records import Discovery, Finding, Verdict
 from kansym.symbolic.fix import set_edge
 from kansym.training.history import StepRecord
@@ -349,6 +349,19 @@ def test_estimators_keep_the_diagram_of_scikit_learn():
     pipeline = make_pipeline(FunctionTransformer(), est)
     assert "KANRegressor" in html_of(pipeline)
     assert "sk-container" in html_of(pipeline)
+
+
+def test_a_notebook_shows_the_figure_of_any_picture(model):
+    for ax in (model.plot(), model.plot_features()):
+        picture = Image.open(io.BytesIO(ax.figure._repr_png_()))
+        assert picture.size == tuple(int(s) for s in ax.figure.get_size_inches() * ax.figure.dpi)
+
+
+def test_the_history_of_the_last_fit_is_drawn(model):
+    ax = model.plot_history()
+    assert ax.lines[0].get_ydata().tolist() == [r.train_loss for r in model.history.steps]
+    with pytest.raises(NoSampleError, match=r"plot_history draws what the last fit did.*call fit"):
+        KAN([2, 1]).plot_history()
 
 
 def test_a_formula_is_latex_in_notebooks():

@@ -14,12 +14,11 @@ import networkx as nx
 import numpy as np
 from matplotlib import rcParams
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.collections import LineCollection, PolyCollection
 from matplotlib.colors import to_hex, to_rgb, to_rgba
 from matplotlib.figure import Figure
 
-from kansym.views.axes import BLUE, SKY
+from kansym.views.axes import BLUE, SKY, new_figure
 from kansym.views.layout import (
     INK,
     READABLE,
@@ -121,10 +120,10 @@ def _layout_for(
 
 def _palette(figure: Figure) -> Palette:
     """Colours for the paper that the figure is; paper that is not there counts as white."""
-    *paper, alpha = to_rgba(figure.get_facecolor())
-    paper = np.array(paper) * alpha + (1 - alpha)
-    is_dark = float(paper @ (0.299, 0.587, 0.114)) < 0.5
-    return {**(DARK if is_dark else LIGHT), PAPER: to_hex(paper)}
+    *color, alpha = to_rgba(figure.get_facecolor())
+    red, green, blue = (alpha * c + 1 - alpha for c in color)
+    is_dark = 0.299 * red + 0.587 * green + 0.114 * blue < 0.5
+    return {**(DARK if is_dark else LIGHT), PAPER: to_hex((red, green, blue))}
 
 
 def edge_alpha(score: float, beta: float = 3.0) -> float:
@@ -133,8 +132,7 @@ def edge_alpha(score: float, beta: float = 3.0) -> float:
 
 
 def _new_axes(layout: Layout) -> Axes:
-    figure = Figure(figsize=(layout.width, layout.height))
-    FigureCanvasAgg(figure)
+    figure = new_figure(figsize=(layout.width, layout.height))
     return figure.add_axes((0.0, 0.0, 1.0, 1.0))
 
 

@@ -143,7 +143,7 @@ class _Title(Artist):
         return Bbox.null()
 
     def draw(self, renderer: Any) -> None:
-        writer = getattr(renderer, "writer", None)  # the SVG backend's
+        writer: Any = getattr(renderer, "writer", None)  # the SVG backend's
         if not hasattr(writer, "element") or not self.words.get_text():
             return
         box = self.words.get_window_extent(renderer)
