@@ -169,12 +169,18 @@ def fit(
 @click.argument("model", type=click.Path(path_type=Path))
 @click.argument("data", type=click.Path(path_type=Path))
 @click.option("--out", type=click.Path(path_type=Path), help="CSV file; default: standard output.")
-def predict(model: Path, data: Path, out: Path | None) -> None:
-    """Outputs of a saved model for every row of a table, as CSV."""
+@click.option("--raw-names", is_flag=True, help="Write the header exactly as the model has it.")
+def predict(model: Path, data: Path, out: Path | None, raw_names: bool) -> None:
+    """Outputs of a saved model for every row of a table, as CSV.
+
+    A name in the header that a spreadsheet would run as a formula (it begins with = + - or @) gets
+    an apostrophe in front, and what does not print becomes a space; --raw-names leaves both out.
+    """
     with _clear_errors():
         import pandas as pd
 
         from kansym.model import load
+        from kansym.symbolic.names import cell_text
         from kansym.tables import read_table
 
         kan = load(model)
@@ -184,8 +190,9 @@ def predict(model: Path, data: Path, out: Path | None) -> None:
         if missing:
             raise ValueError(f"{data} lacks the columns {missing}; it has {list(frame.columns)}")
         values = kan.predict(frame[names] if names else frame)
-        targets = kan.target_names or [f"y{o + 1}" for o in range(kan.n_out)]
-        text = pd.DataFrame(values, columns=list(targets)).to_csv(index=False)
+        targets = list(kan.target_names or [f"y{o + 1}" for o in range(kan.n_out)])
+        header = targets if raw_names else [cell_text(name) for name in targets]
+        text = pd.DataFrame(values, columns=header).to_csv(index=False)
         if out is None:
             click.echo(text, nl=False)
         else:
@@ -377,8 +384,10 @@ def _judged(est: KANRegressor, dataset: Dataset) -> tuple[float, float, str]:
 
 
 def _search_text(est: KANRegressor, judged: tuple[float, float, str], seconds: float) -> str:
+    from kansym.errors import visible
+
     r2, rmse, where = judged
-    (target,) = est.formula_.target_names
+    target = visible(est.formula_.target_names[0])
     lines = ["", *(f"  {line}" for line in str(est.formula_).splitlines()), ""]
     lines += [
         f"  {est.verdict_}: {est.reason_}",
@@ -414,7 +423,7 @@ def _write_search(
 
     formula = est.formula_
     _write_formula(formula, out)
-    est.equations_table().to_csv(out / "equations.csv", index=False)
+    (out / "equations.csv").write_text(_equations_csv(est), encoding="utf-8")
     r2, rmse, where = judged
     (target,), names = formula.target_names, formula.names
     summary = {
@@ -443,6 +452,16 @@ def _write_search(
     _tell_folder(out)
 
 
+def _equations_csv(est: KANRegressor) -> str:
+    """`equations_table` for a spreadsheet: no cell is a formula there."""
+    from kansym.symbolic.names import cell_text
+
+    table = est.equations_table()
+    for column in ("target", "formula"):
+        table[column] = [cell_text(text) for text in table[column]]
+    return table.to_csv(index=False)
+
+
 def _demo_cases(seed: int) -> Iterator[tuple[str, str, Dataset, Any]]:
     import torch
 
@@ -460,13 +479,15 @@ def _demo_cases(seed: int) -> Iterator[tuple[str, str, Dataset, Any]]:
 
 
 def _summary_text(result: FormulaResult) -> str:
+    from kansym.errors import visible
+
     lines = ["", *(f"  {line}" for line in str(result.formula).splitlines()), ""]
     for target, r2, rmse, spline in zip(
         result.formula.target_names, result.r2, result.rmse, result.spline_rmse, strict=True
     ):
         lines.append(
-            f"  {target}: R2 = {r2:.10g}, RMSE = {rmse:.3g} on the {result.tested_on} rows "
-            f"(splines: {spline:.3g})"
+            f"  {visible(target)}: R2 = {r2:.10g}, RMSE = {rmse:.3g} on the {result.tested_on} "
+            f"rows (splines: {spline:.3g})"
         )
     lines += [f"  note: {remark}" for remark in result.remarks]
     named = ", ".join(f"{step.edge} {step.name}" for step in result.steps)
@@ -475,7 +496,7 @@ def _summary_text(result: FormulaResult) -> str:
 
 
 def _model_text(kan: KAN) -> str:
-    from kansym.errors import NotSymbolicError
+    from kansym.errors import NotSymbolicError, visible
 
     lines = [f"width {[tuple(row) for row in kan.width]}, {kan.n_active_edges} active edges"]
     try:
@@ -485,7 +506,7 @@ def _model_text(kan: KAN) -> str:
     if kan.sample is not None:
         names = kan.feature_names or [f"x{i + 1}" for i in range(kan.n_in)]
         for name, score in zip(names, kan.feature_scores().tolist(), strict=True):
-            lines.append(f"  {name}: score {score:.3f}")
+            lines.append(f"  {visible(name)}: score {score:.3f}")
     return "\n".join(lines)
 
 
@@ -572,17 +593,17 @@ def _clear_errors() -> Iterator[None]:
     """A user's mistake is one line on standard error and exit status 1, never a traceback."""
     import warnings
 
-    from kansym.errors import KansymError
+    from kansym.errors import KansymError, visible_lines
 
     def show(message: Warning | str, *_: Any, **__: Any) -> None:
-        click.echo(f"warning: {message}", err=True)
+        click.echo(f"warning: {visible_lines(message)}", err=True)
 
     try:
         with warnings.catch_warnings():
             warnings.showwarning = show
             yield
     except (ValueError, OSError, ImportError, KansymError) as error:
-        raise click.ClickException(str(error)) from error
+        raise click.ClickException(visible_lines(error)) from error
 
 
 if __name__ == "__main__":

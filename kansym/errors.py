@@ -63,6 +63,19 @@ class PoorFitWarning(UserWarning):
     """An edge was given a name that describes it badly."""
 
 
+def visible(text: object) -> str:
+    """Text from outside for a message or a terminal, on one line: what does not print, control
+    characters and marks that turn the reading direction among it, as an escape such as \\x1b."""
+    return "".join(
+        ch if ch.isprintable() else ch.encode("unicode_escape").decode("ascii") for ch in str(text)
+    )
+
+
+def visible_lines(text: object) -> str:
+    """The same for text of several lines."""
+    return "\n".join(map(visible, str(text).split("\n")))
+
+
 def check_choice(argument: str, value: object, choices: Iterable[str]) -> str:
     """`value` if it is one of `choices`, else a ValueError with the nearest one."""
     known = list(choices)
@@ -76,7 +89,7 @@ def suggestion(value: object, known: Sequence[str]) -> str:
     folded = {name.casefold(): name for name in known}
     near = difflib.get_close_matches(str(value).casefold(), folded, n=1, cutoff=0.5)
     hint = f" did you mean {folded[near[0]]!r}?" if near else ""
-    return f"{hint} Known: {', '.join(known)}"
+    return f"{hint} Known: {', '.join(map(visible, known))}"
 
 
 def check_positive_int(argument: str, value: object, minimum: int = 1) -> int:

@@ -28,6 +28,7 @@ from kansym.errors import (
     check_choice,
     check_index,
     check_positive_int,
+    visible,
 )
 from kansym.functions import get_library
 from kansym.network import Network
@@ -274,7 +275,9 @@ class KAN(Network):
         outside = (((x < low - margin) | (x > high + margin)) & layer.mask.any(0)).any(0)
         if bool(outside.any()):
             names = self.feature_names or [f"x{i + 1}" for i in range(self.n_in)]
-            columns = ", ".join(names[i] for i in torch.nonzero(outside).flatten().tolist())
+            columns = ", ".join(
+                visible(names[i]) for i in torch.nonzero(outside).flatten().tolist()
+            )
             warnings.warn(
                 f"X leaves the range the model was fitted on in: {columns}; outside it a spline "
                 f"follows the rule {layer.outside!r} and a named function goes on",
@@ -539,6 +542,18 @@ class KAN(Network):
             prediction = self(data)[:, column]
         name = "" if self.target_names is None else self.target_names[column]
         return plot_fit(_numpy(targets[:, column]), _numpy(prediction), ax, name)
+
+    def plot_history(self, ax: Axes | None = None) -> Axes:
+        """Draw losses and penalty of the last fit over its steps. For several fits in a row see
+        `kansym.views.plot_history`. Raises NoSampleError before the first fit."""
+        from kansym.views import plot_history
+
+        if self.history is None:
+            raise NoSampleError(
+                "plot_history draws what the last fit did and there was none yet; call "
+                "fit, or give its History to kansym.views.plot_history"
+            )
+        return plot_history(self.history, ax)
 
     def plot_features(
         self, ax: Axes | None = None, names: Sequence[str] | None = None, X: Any = None

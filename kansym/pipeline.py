@@ -25,7 +25,7 @@ import torch
 from torch import Tensor
 
 from kansym.datasets import Dataset, as_dataset
-from kansym.errors import EmptyNetworkError, check_positive_int
+from kansym.errors import EmptyNetworkError, check_positive_int, visible
 from kansym.model import KAN
 from kansym.network import parse_width
 from kansym.symbolic import AutoStep, Formula, log_rmse, network_complexity
@@ -108,6 +108,7 @@ class FormulaResult:
         for target, r2, rmse, spline in zip(
             self.formula.target_names, self.r2, self.rmse, self.spline_rmse, strict=True
         ):
+            target = visible(target)
             if not r2 > LITTLE_R2:
                 lines.append(f"{target}: explains little or nothing")
             elif rmse > FAR_FROM_SPLINES * spline and r2 < DOUBTFUL_R2:
@@ -199,7 +200,7 @@ def _check_explainable(data: Dataset) -> None:
     for o in torch.nonzero((data.y == data.y[0]).all(0)).flatten().tolist():
         name = names[o] if names else f"column {o} of y"
         raise ValueError(
-            f"{name} must vary, got {float(data.y[0, o]):g} in every training row; "
+            f"{visible(name)} must vary, got {float(data.y[0, o]):g} in every training row; "
             "there is nothing to explain"
         )
 

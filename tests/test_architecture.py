@@ -17,6 +17,7 @@ ROOMS = (
     "errors",
     "threads",
     "files",
+    "progress",
     "arrays",
     "datasets",
     "tables",

@@ -390,7 +390,9 @@ def test_latex_has_a_line_for_every_output(generator):
     assert [text.split(" = ")[0] for text in lines] == ["y_{1}", "y_{2}", "y_{3}"]
     model.target_names = ("speed", "50 %", "alpha")
     lines = model.latex().split(" \\\\\n")
-    assert [text.split(" = ")[0] for text in lines] == ["speed", r"\mathrm{50\ \%}", r"\alpha"]
+    assert [text.split(" = ")[0] for text in lines] == [
+        r"\mathrm{speed}", r"\mathrm{50\ \%}", r"\alpha"
+    ]  # fmt: skip
     assert line(2.0, 0.0, 1.0, 0.0).latex() == "y = 2.0 x_{1}"
 
 

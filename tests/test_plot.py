@@ -2,15 +2,18 @@
 
 import io
 import math
+from xml.etree import ElementTree
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
 from matplotlib.figure import Figure
+from PIL import Image
 
 from kansym import KAN, NoSampleError, NotSymbolicError
 from kansym.symbolic.fix import set_edge
+from kansym.symbolic.names import latex_name
 from kansym.views import edge_alpha
 
 WIDTHS = [[2, 1, 1], [2, 5, 1], [4, 5, 3, 1], [10, 10, 1], [2, [2, 2], 1], [17, 1, 14]]
@@ -165,3 +168,111 @@ def test_refused_options(options, message, generator):
 def test_without_a_sample_there_is_nothing_to_draw():
     with pytest.raises(NoSampleError, match="call fit or pass X"):
         KAN([2, 1]).plot()
+
+
+# -- where it is read ------------------------------------------------------------------------------
+
+COLUMN, PAGE = 85 / 25.4, 170 / 25.4  # inches
+SHAPES = [[2, 1, 1], [2, 5, 1], [4, 5, 3, 1], [10, 10, 1], [17, 1, 14], [2, [3, 2], 1]]
+LONG = ["semi_major_axis_au", "pressure [Pa]", "theta", "T_ref", "temperature at the surface", "λ"]
+FUNCTIONS = ["sin", "x^2", "exp", "1/sqrt", "tanh", "gaussian", "x^1.5", "log", "x"]
+
+
+def on_paper(shape, width, is_named, has_names, generator):
+    """A diagram in an Axes of this width, as high as it needs."""
+    model, X = KAN(shape, seed=0), inputs(generator, shape[0])
+    if is_named:
+        edges = [
+            (l, i, j)
+            for l, layer in enumerate(model.kan_layers)
+            for j, i in torch.nonzero(layer.mask).tolist()
+        ]
+        for n, edge in enumerate(edges):
+            set_edge(model, edge, FUNCTIONS[n % len(FUNCTIONS)], (0.5, 1.2, 0.5, 0.0))
+    names = [LONG[n % len(LONG)] for n in range(shape[0])] if has_names else None
+    own = model.plot(X, names=names).figure.get_size_inches()
+    figure = Figure((width, width * own[1] / own[0]))
+    return model.plot(X, ax=figure.add_axes((0, 0, 1, 1)), names=names)
+
+
+@pytest.mark.parametrize("has_names", [False, True], ids=["default", "long"])
+@pytest.mark.parametrize("is_named", [False, True], ids=["splines", "functions"])
+@pytest.mark.parametrize("width", [COLUMN, PAGE], ids=["column", "page"])
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_nothing_overlaps_at_the_size_it_is_read(shape, width, is_named, has_names, generator):
+    ax = on_paper(shape, width, is_named, has_names, generator)
+    ax.figure.draw_without_rendering()
+    # Upright and level texts fill their boxes; aslant ones are kept apart by the layout.
+    level = [t for t in ax.texts if t.get_rotation() % 90 == 0]
+    boxes = [t.get_window_extent().padded(-0.5) for t in level]
+    for n, box in enumerate(boxes):
+        assert not any(box.overlaps(other) for other in boxes[n + 1 :])
+    paper = ax.figure.bbox.padded(1)
+    for text in ax.texts:
+        box = text.get_window_extent()
+        assert paper.x0 <= box.x0 <= box.x1 <= paper.x1, text.get_text()
+        assert paper.y0 <= box.y0 <= box.y1 <= paper.y1, text.get_text()
+        assert text.get_size() > 4.0
+
+
+def test_letters_and_lines_follow_rc_params(generator):
+    X = inputs(generator, 2)
+    plain = KAN([2, 1]).plot(X)
+    with plt.rc_context({"font.size": 15, "lines.linewidth": 3.0}):
+        large = KAN([2, 1]).plot(X)
+    assert large.texts[0].get_size() == pytest.approx(1.5 * plain.texts[0].get_size())
+    widths = [collection(ax, "_lines").get_linewidths()[0] for ax in (plain, large)]
+    assert widths[1] == pytest.approx(2 * widths[0])
+
+
+@pytest.mark.parametrize("style", ["default", "dark_background", "grayscale"])
+def test_ink_is_seen_on_any_paper(style, generator):
+    with plt.style.context(style):
+        ax = KAN([2, 1]).plot(inputs(generator, 2))
+        picture = np.asarray(Image.open(io.BytesIO(rendered(ax, "png"))).convert("L"), dtype=float)
+    paper = picture[0, 0]
+    assert abs(picture - paper).max() > 180
+    assert (paper < 50) == (style == "dark_background")
+
+
+def test_named_edges_are_darker_when_printed_in_grey(generator):
+    model = KAN([2, 1])
+    set_edge(model, (0, 0, 0), "sin", (1.0, 0.1, 0.5, 0.0))
+    fill = collection(model.plot(inputs(generator, 2), beta=1e9), "_boxes").get_facecolors()
+    grey = fill[:, :3] @ (0.299, 0.587, 0.114)
+    assert grey[0] < 0.93 < grey[1]
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("h_0", "$h_{0}$"),
+        ("theta_12", r"$\theta_{12}$"),
+        ("λ", r"$\lambda$"),
+        ("T_ref", r"$T_{\mathrm{ref}}$"),
+        ("k [N/m]", r"$k\ \mathrm{[N/m]}$"),
+        ("g [m/s^2]", r"$g\ \mathrm{[m/s^{2}]}$"),
+        ("mass", "mass"),
+        ("pi", "pi"),
+        ("semi_major_axis", "semi_major_axis"),
+    ],
+)
+def test_names_are_set_in_pictures_as_in_latex(name, text, generator):
+    model, X = KAN([2, 1]), inputs(generator, 2)
+    assert text in texts(model.plot(X, names=[name, "b"]))
+    assert text in [
+        t.get_text() for t in model.plot_features(X=X, names=[name, "b"]).get_yticklabels()
+    ]
+    label = model.plot_edge(0, 0, 0, X=X, names=[name, "b"], suggest=False).get_xlabel()
+    assert label.removesuffix(", scaled") == text
+    if text.startswith("$"):
+        assert latex_name(name) == text.strip("$")
+
+
+def test_the_whole_of_a_long_name_is_in_the_svg(generator):
+    name = "a <very> long name & of a column that does not fit"
+    ax = KAN([2, 1]).plot(inputs(generator, 2), names=[name, "b"])
+    root = ElementTree.fromstring(rendered(ax, "svg"))
+    titles = {title.text for title in root.iter("{http://www.w3.org/2000/svg}title")}
+    assert titles == {name, "b", "y"}
+    assert name not in texts(ax)

@@ -22,6 +22,7 @@ from sympy.polys.matrices import DomainMatrix
 
 from kansym.arrays import as_matrix, as_targets
 from kansym.discovery.units import UnitTable
+from kansym.errors import visible
 from kansym.symbolic.formula import Expr
 
 _MAX_SUBSETS = 2000
@@ -76,7 +77,7 @@ def _missing_text(table: UnitTable) -> str:
     absent = [base for base, _ in table.target.powers if base not in present]
     what = f"no column has {' or '.join(absent)}" if absent else "no product of powers has it"
     units = ", ".join(
-        f"{name}: {dimension}"
+        f"{visible(name)}: {dimension}"
         for name, dimension in zip(table.names, table.dimensions, strict=True)
     )
     return (

@@ -17,7 +17,7 @@ from sklearn.utils.validation import validate_data
 from torch import Tensor, strided
 
 from kansym.arrays import as_matrix, as_targets, column_names
-from kansym.errors import is_number
+from kansym.errors import is_number, visible_lines
 
 LARGEST = 1e150  # the square of a larger number is not finite
 MAX_SEED = 2**31
@@ -32,7 +32,10 @@ def read_columns(estimator: BaseEstimator, X: Any, is_fit: bool) -> np.ndarray:
         as_matrix(X)  # names the column that is text or has gaps
     rows = 2 if is_fit else 1
     options = {"dtype": np.float64, "ensure_all_finite": False, "ensure_min_samples": rows}
-    table = np.asarray(validate_data(estimator, X, reset=is_fit, **options))
+    try:
+        table = np.asarray(validate_data(estimator, X, reset=is_fit, **options))
+    except ValueError as error:  # scikit-learn shows names of columns as they are
+        raise ValueError(visible_lines(error)) from error
     as_matrix(table)
     _check_size("X", table)
     return table

@@ -3,41 +3,43 @@
 from __future__ import annotations
 
 import sys
-import time
+from typing import Any
 
 from kansym.discovery.records import Finding
+from kansym.errors import visible
+from kansym.progress import in_notebook, new_bar
 from kansym.symbolic.formula import round_floats
 
-WIDTH = 110  # of the line
+WIDTH = 100  # of the text
+FORMAT = "{elapsed}  {desc}"
 PAUSE = 0.1  # seconds between two updates
 
 
 def is_watched() -> bool:
     """Whether standard error is a terminal, or the code runs in a notebook."""
-    return sys.stderr.isatty() or "ipykernel" in sys.modules
+    return sys.stderr.isatty() or in_notebook()
 
 
 class ProgressLine:
-    """One line on standard error, written over again: seconds, step, best formula so far."""
+    """One line, written over again: seconds, step, best formula so far. It is gone at the end."""
 
     def __init__(self, label: str):
-        self.label, self.started, self.shown = label, time.perf_counter(), 0.0
+        self.label = visible(label)
+        self.bar: Any = None
 
     def __call__(self, step: str, best: Finding | None) -> None:
-        now = time.perf_counter()
-        if now - self.shown < PAUSE:
-            return
-        self.shown = now
-        text = f"{now - self.started:4.0f} s  {step}"
+        text = step
         if best is not None:
             text += f"  {self.label} = {round_floats(best.expr, 4)}  (R2 {best.r2:.6g})"
-        self._write(text if len(text) <= WIDTH else text[: WIDTH - 3] + "...")
+        text = text if len(text) <= WIDTH else text[: WIDTH - 3] + "..."
+        if self.bar is None:
+            self.bar = new_bar(
+                desc=text, bar_format=FORMAT, leave=False, mininterval=PAUSE, miniters=1
+            )
+        self.bar.set_description_str(text, refresh=False)
+        self.bar.update(1)
 
     def close(self) -> None:
-        """Leave an empty line behind."""
-        if self.shown:
-            self._write("")
-
-    def _write(self, text: str) -> None:
-        sys.stderr.write(f"\r{text:{WIDTH}s}\r")
-        sys.stderr.flush()
+        """Leave nothing behind."""
+        if self.bar is not None:
+            self.bar.close()

@@ -18,7 +18,7 @@ from kansym.arrays import column_names
 from kansym.discovery.outliers import ROUNDING, far_from, find_outliers
 from kansym.discovery.records import Discovery, Options, Table
 from kansym.discovery.surrogate import MAX_ROWS, Surface
-from kansym.errors import ExtrapolationWarning, check_choice, check_index
+from kansym.errors import ExtrapolationWarning, check_choice, check_index, visible
 from kansym.estimator.base import FormulaModel, default_targets
 from kansym.estimator.inputs import (
     check_given,
@@ -150,7 +150,7 @@ class KANRegressor(RegressorMixin, FormulaModel):
             tables.append(_table(*self._trusted(*rows), setting, units[o]))
             if (tables[o].y == tables[o].y[0]).all():
                 warnings.warn(
-                    f"{label} is {tables[o].y[0]:g} in every row that counts; "
+                    f"{visible(label)} is {tables[o].y[0]:g} in every row that counts; "
                     "there is nothing to explain",
                     stacklevel=2,
                 )

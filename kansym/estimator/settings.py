@@ -13,7 +13,7 @@ from sympy import Symbol
 from kansym.discovery.constraints import MONOTONE, PARITY
 from kansym.discovery.dimensions import Dimension, units_of
 from kansym.discovery.units import parse_unit
-from kansym.errors import UnitError, check_choice, suggestion
+from kansym.errors import UnitError, check_choice, suggestion, visible
 from kansym.estimator.forms import Forms, read_forms
 from kansym.estimator.inputs import check_int, check_number, draw_seed
 from kansym.estimator.progress import is_watched
@@ -133,7 +133,7 @@ def read_units(
     elif isinstance(units, str) or not isinstance(units, Sequence) or len(units) != len(needed):
         raise ValueError(
             f"units must be a mapping for, or a list of {len(needed)} units in the order of, "
-            f"{', '.join(needed)}, got {units!r}"
+            f"{', '.join(map(visible, needed))}, got {units!r}"
         )
     else:
         given = list(zip(needed, units, strict=True))

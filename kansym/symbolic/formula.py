@@ -10,7 +10,7 @@ import sympy
 from sympy import Float, Symbol
 
 from kansym.arrays import as_matrix
-from kansym.errors import NotSymbolicError, check_positive_int
+from kansym.errors import NotSymbolicError, check_positive_int, visible
 from kansym.functions import get_function
 from kansym.network import Network
 from kansym.symbolic import names as naming
@@ -123,7 +123,7 @@ class Formula(_Formula):
     def __str__(self) -> str:
         shown = self.rounded(4)
         lines = [
-            f"{target} = {expr}"
+            f"{visible(target)} = {expr}"
             for target, expr in zip(self.target_names, shown.exprs, strict=True)
         ]
         used = set().union(*(expr.free_symbols for expr in self.exprs))

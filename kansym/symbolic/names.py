@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import keyword
 import re
+import unicodedata
 from collections.abc import Sequence
 from functools import cache
+from typing import NamedTuple
 
 import sympy
-from sympy.printing.latex import modifier_dict
 
 _IDENTIFIER = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,39}")
 _LATEX = {
@@ -52,26 +53,104 @@ def check_names(names: Sequence[str], count: int, argument: str = "names") -> li
     return list(names)
 
 
-# A letter or Greek name, with a short subscript: what reads as a mathematical symbol.
-_SYMBOL_LIKE = re.compile(r"([A-Za-z]|[A-Za-z][a-z]{1,6})\d{0,3}(_[A-Za-z0-9]{1,4})?")
+_STARTS = frozenset("=+-@'\"\N{FULLWIDTH EQUALS SIGN}\N{FULLWIDTH PLUS SIGN}") | frozenset(
+    "\N{FULLWIDTH HYPHEN-MINUS}\N{FULLWIDTH COMMERCIAL AT}"
+)
+
+# What LaTeX calls by the name of the letter; pi is left to the number.
+_GREEK = (
+    "alpha", "beta", "gamma", "delta", "epsilon", "zeta", "eta", "theta", "iota", "kappa",
+    "lambda", "mu", "nu", "xi", "rho", "sigma", "tau", "upsilon", "phi", "chi", "psi", "omega",
+    "Gamma", "Delta", "Theta", "Lambda", "Xi", "Pi", "Sigma", "Upsilon", "Phi", "Psi", "Omega",
+)  # fmt: skip
+_LETTERS = {"varepsilon": "ε", "vartheta": "ϑ", "varphi": "φ", "hbar": "ℏ", "ell": "ℓ"}
+_HEADS = frozenset([*_GREEK, *_LETTERS])
+
+
+def _letter(word: str) -> str:
+    """The Greek letter with this name."""
+    case = "CAPITAL" if word[0].isupper() else "SMALL"
+    return unicodedata.lookup(f"GREEK {case} LETTER {word.upper().replace('LAMBDA', 'LAMDA')}")
+
+
+_IN_WORDS = str.maketrans(
+    {_letter(word): word for word in _GREEK}
+    | {"\N{MICRO SIGN}": "mu"}
+    | {chr(ord("₀") + digit): str(digit) for digit in range(10)}
+)
+_SYMBOL = re.compile(
+    r"(?P<head>[A-Za-z]+)(?P<digits>\d{0,3})(_(?P<sub>[A-Za-z0-9]{1,8}))?"
+    r"( (?P<unit>\[[^\[\]]{1,20}\]|\([^()]{1,20}\)))?"
+)
 
 
 def latex_name(name: str) -> str:
-    """A name for maths mode: alpha and x_1 as SymPy prints them, words upright and escaped."""
-    if is_symbol_like(name):
-        return sympy.latex(sympy.Symbol(name))
+    """A name for maths mode: alpha, x_1, T_ref as symbols, words and units upright, escaped."""
+    return symbol_latex(name) or rf"\mathrm{{{_escaped(name)}}}"
+
+
+class SymbolName(NamedTuple):
+    """A name that reads as a mathematical symbol: one Latin letter, or a Greek one by its name,
+    with subscripts and a unit in brackets or without."""
+
+    head: str
+    subscripts: tuple[str, ...]
+    unit: str
+
+    @property
+    def letter(self) -> str:
+        """The head as one character."""
+        if len(self.head) == 1:
+            return self.head
+        return _LETTERS.get(self.head) or _letter(self.head)
+
+
+def read_symbol(name: str) -> SymbolName | None:
+    """The parts of h_0, x1, alpha, theta_12, T_ref or k [N/m]; None for a name that is words."""
+    match = _SYMBOL.fullmatch(name.translate(_IN_WORDS))
+    if not match or not (len(match["head"]) == 1 or match["head"] in _HEADS):
+        return None
+    subscripts = tuple(filter(None, (match["digits"], match["sub"])))
+    unit = name[name.index(" ") + 1 :] if match["unit"] else ""
+    return SymbolName(match["head"], subscripts, unit)
+
+
+def symbol_latex(name: str) -> str | None:
+    """LaTeX of a name that `read_symbol` reads, None for any other."""
+    symbol = read_symbol(name)
+    if symbol is None:
+        return None
+    latex = symbol.head if len(symbol.head) == 1 else rf"\{symbol.head}"
+    below = [
+        rf"\mathrm{{{sub}}}" if len(sub) > 1 and not sub.isdigit() else sub
+        for sub in symbol.subscripts
+    ]
+    if below:
+        latex += f"_{{{','.join(below)}}}"
+    if symbol.unit:
+        latex += rf"\ \mathrm{{{_escaped_unit(symbol.unit)}}}"
+    return latex
+
+
+def cell_text(name: str) -> str:
+    """A name for a cell of a spreadsheet: on one line, and with an apostrophe in front where a
+    spreadsheet would take it for a formula (= + - @) or for quoted."""
+    line = "".join(ch if ch.isprintable() else " " for ch in name)
+    return f"'{line}" if line.lstrip()[:1] in _STARTS else line
+
+
+def has_words(latex: str) -> bool:
+    """Whether what `latex_name` returned holds words or a unit: a factor beside it needs a dot."""
+    return latex.startswith(r"\mathrm") or r"\ " in latex
+
+
+def _escaped(name: str) -> str:
     printable = "".join(ch if ch.isprintable() else " " for ch in name)
-    escaped = "".join(_LATEX.get(ch, ch) for ch in printable).replace(" ", r"\ ")
-    return rf"\mathrm{{{escaped}}}"
+    return "".join(_LATEX.get(ch, ch) for ch in printable).replace(" ", r"\ ")
 
 
-def is_symbol_like(name: str) -> bool:
-    """Whether a name reads as a mathematical symbol, as x_1 and alpha do."""
-    return bool(_SYMBOL_LIKE.fullmatch(name)) and name != "pi" and not _has_modifier(name)
-
-
-def _has_modifier(name: str) -> bool:
-    """Whether SymPy would take the end of a word for an accent or a font: `labs` for |l|, `what`
-    for a w with a hat, `chemical` for a calligraphic chemi."""
-    words = re.findall("[a-z]+", name.lower())
-    return any(w.endswith(end) and w != end for w in words for end in modifier_dict)
+def _escaped_unit(unit: str) -> str:
+    """A unit with its powers raised: m/s^2."""
+    power = r"\^(-?\d{1,2})"
+    pieces = re.split(power, unit)
+    return "".join(f"^{{{part}}}" if n % 2 else _escaped(part) for n, part in enumerate(pieces))

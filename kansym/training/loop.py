@@ -15,6 +15,7 @@ from torch import Tensor
 from kansym.datasets import Dataset
 from kansym.errors import NonFiniteWarning, check_choice, check_positive_int, is_number
 from kansym.network import Network
+from kansym.progress import new_bar
 from kansym.threads import one_thread_if_small
 from kansym.training.choice import choose_opt
 from kansym.training.grids import is_grid_step, update_grids
@@ -240,9 +241,7 @@ class _ProgressBar:
     def __init__(self, options: FitOptions, opt: str):
         self.bar = None
         if options.progress:
-            from tqdm.auto import tqdm
-
-            self.bar = tqdm(total=options.steps, desc=opt, leave=True)
+            self.bar = new_bar(total=options.steps, desc=opt, leave=True)
 
     def show(self, record: StepRecord) -> None:
         if self.bar is None:

@@ -6,6 +6,7 @@ in line or marker as well, so that a picture printed in grey says the same.
 
 from __future__ import annotations
 
+import io
 from typing import Any
 
 import numpy as np
@@ -22,13 +23,28 @@ GAP = 0.04  # between a panel and the one below it, in heights of both
 MANY_POINTS = 5000  # more of them are a bitmap, also in SVG and PDF
 
 
+class Picture(Figure):
+    """A Figure that pyplot does not know, and that a notebook shows all the same."""
+
+    def _repr_png_(self) -> bytes:
+        target = io.BytesIO()
+        self.savefig(target, format="png")
+        return target.getvalue()
+
+
+def new_figure(**options: Any) -> Picture:
+    """A Picture with a canvas; options are those of a Figure."""
+    figure = Picture(**options)
+    FigureCanvasAgg(figure)
+    return figure
+
+
 def place(ax: Axes | None, height: float = 1.0, least: float = 0.0) -> Axes:
     """`ax`, or the Axes of a new Figure that pyplot does not know, of the size that rcParams say,
     `height` times as high and at least `least` inches. ValueError for anything else."""
     if ax is None:
-        figure = Figure(layout="constrained")
+        figure = new_figure(layout="constrained")
         figure.set_figheight(max(figure.get_figheight() * height, least))
-        FigureCanvasAgg(figure)
         return figure.add_subplot()
     if not isinstance(ax, Axes):
         raise ValueError(

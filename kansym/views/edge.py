@@ -21,7 +21,7 @@ from kansym.views.axes import (
     place,
     size_of,
 )
-from kansym.views.text import drawable, name_label, one_line, printable, set_words, shortened
+from kansym.views.text import name_label, one_line, set_words, tag_label
 
 FORMULA_SIZE = 11.0  # points
 
@@ -63,7 +63,9 @@ def plot_edge(
         _draw_residual(below, edge, *suggestion)
     _label_input(below, graph.nodes[source], l, i)
     ax.margins(y=0.12)  # the marks of the data stay clear of the curve
-    ax.legend(loc="best", ncols=2)
+    legend = ax.legend(loc="best", ncols=2)
+    if fitted:
+        set_words(legend.get_texts()[-1], *tag_label(fitted[0]))
     return ax
 
 
@@ -88,12 +90,10 @@ def _some(edges: Sequence[tuple[int, int, int]], most: int = 8) -> str:
 def _draw_function(ax: Axes, edge: dict, name: str, params: Sequence[float]) -> None:
     x, _ = edge["grid_curve"]
     line = finite(x, values_of(name, params, x))
-    ax.plot(*line, color=VERMILION, lw=1.8, ls=(0, (4, 2)), label=_shown(name), zorder=4)
+    ax.plot(*line, color=VERMILION, lw=1.8, ls=(0, (4, 2)), label="function", zorder=4)
     latex = function_latex(name, significant(name, params, x))
     text, is_math, size = one_line(latex, FORMULA_SIZE, 0.9 * size_of(ax)[0])
-    title = ax.set_title("", size=size)
-    set_words(title, text, is_math)
-    title.set_gid(printable(latex))
+    set_words(ax.set_title("", size=size), text, is_math, latex)
 
 
 def _draw_residual(ax: Axes, edge: dict, name: str, params: Sequence[float]) -> None:
@@ -109,11 +109,10 @@ def _label_input(ax: Axes, node: dict, l: int, i: int) -> None:
     if l:
         ax.set_xlabel(f"node $({l}, {i})$")
         return
-    text, is_math = name_label(node["label"], node["default_name"], 60)
+    text, is_math = name_label(node["label"], 60)
     is_scaled = (node["shift"], node["scale"]) != (0.0, 1.0)
-    label = ax.set_xlabel("")
-    set_words(label, f"{text}, scaled" if is_scaled else text, is_math)
-    label.set_gid(printable(node["label"]))
+    shown = f"{text}, scaled" if is_scaled else text
+    set_words(ax.set_xlabel(""), shown, is_math, node["label"])
 
 
 def values_of(name: str, params: Sequence[float], x: np.ndarray) -> np.ndarray:
@@ -131,10 +130,6 @@ def significant(
     has_b = abs(b) > NEGLIGIBLE * abs(a) * np.ptp(x)
     has_d = not len(values) or abs(d) > NEGLIGIBLE * np.ptp(values)
     return a, b if has_b else 0.0, c, d if has_d else 0.0
-
-
-def _shown(name: str) -> str:
-    return shortened(drawable(name), 20).lstrip("_")  # a legend leaves out what begins with _
 
 
 def function_of(name: str, params: Sequence[float], x: Any) -> Any:

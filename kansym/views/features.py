@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from kansym.views.axes import BLUE, place
-from kansym.views.text import name_label, printable
+from kansym.views.text import name_label, set_words
 
 MOST_BARS = 30
 
@@ -40,12 +40,11 @@ def plot_features(
     rows = np.arange(len(order))
     bars = ax.barh(rows, values[order], height=0.7, color=BLUE)
     ax.bar_label(bars, [f"{value:.2g}" for value in values[order]], padding=3, size="small")
-    ax.set_yticks(rows, [""] * len(order))
     shown = [str(names[n]) if names is not None else f"x{n + 1}" for n in order]
-    texts = [name_label(name, names is None, NAME_LENGTH) for name in shown]
-    ax.set_yticklabels([text for text, _ in texts], parse_math=names is None, usetex=False)
-    for bar, name in zip(bars, shown, strict=True):
-        bar.set_gid(printable(name) or None)
+    labels = [name_label(name, NAME_LENGTH) for name in shown]
+    ax.set_yticks(rows, [text for text, _ in labels])
+    for tick, (text, is_math), name in zip(ax.get_yticklabels(), labels, shown, strict=True):
+        set_words(tick, text, is_math, name)
     ax.invert_yaxis()
     ax.margins(x=0.12)
     ax.set_xlim(left=0)

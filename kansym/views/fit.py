@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from kansym.views.axes import BLACK, BLUE, MANY_POINTS, finite, panel_below, place
-from kansym.views.text import drawable, printable, set_words, shortened
+from kansym.views.text import name_label, set_words
 
 
 def plot_fit(observed: Any, predicted: Any, ax: Axes | None = None, name: str = "") -> Axes:
@@ -35,7 +35,8 @@ def plot_fit(observed: Any, predicted: Any, ax: Axes | None = None, name: str = 
     ax.scatter(x, y, **points)
     ends = [min(x.min(), y.min()), max(x.max(), y.max())]
     ax.plot(ends, ends, color=BLACK, lw=1.2, ls="--", label="predicted = observed")
-    set_words(ax.set_ylabel(""), f"observed {_short(name)}".strip(), False)
+    short, is_math = name_label(name, 40)
+    set_words(ax.set_ylabel(""), f"observed {short}".strip(), is_math, f"observed {name}".strip())
     ax.text(0.98, 0.04, summary(y, x, len(prediction)), transform=ax.transAxes, ha="right")
     ax.legend(loc="upper left")
     below = panel_below(ax)
@@ -45,8 +46,7 @@ def plot_fit(observed: Any, predicted: Any, ax: Axes | None = None, name: str = 
     below.locator_params(axis="y", nbins=4)
     below.ticklabel_format(axis="y", scilimits=(-2, 3))
     label = below.set_xlabel("")
-    set_words(label, f"predicted {_short(name)}".strip(), False)
-    label.set_gid(printable(name) or None)
+    set_words(label, f"predicted {short}".strip(), is_math, f"predicted {name}".strip())
     return ax
 
 
@@ -60,7 +60,3 @@ def summary(observed: np.ndarray, predicted: np.ndarray, n_rows: int) -> str:
     if n_rows > len(observed):
         parts.append(f"{n_rows - len(observed)} not finite")
     return ", ".join(parts)
-
-
-def _short(name: str) -> str:
-    return shortened(drawable(name), 40)

@@ -1,8 +1,10 @@
 """Where everything of a diagram goes, in inches, before anything is drawn.
 
 The boxes of a layer stand side by side, grouped by input node; where they would be too narrow to
-read, in two staggered ranks. A layout is made at the size the network needs; an Axes of another
-size gets it scaled as a whole and then stretched, which can push things apart but never together.
+read, in two staggered ranks. A layout is made for the width of the page where there is one, with
+letters of the size they are read in. A network that needs more width is scaled as a whole; its
+letters are larger by as much, and names of functions that would have no room are left out. On a
+larger page distances are stretched, which can push things apart but never together.
 """
 
 from __future__ import annotations
@@ -16,11 +18,22 @@ import networkx as nx
 import numpy as np
 
 from kansym.views.graph import NodeKey
-from kansym.views.text import LABEL, LEAST_LABEL, Line, extent, heading_lines, name_label
+from kansym.views.text import (
+    LABEL,
+    LEAST_LABEL,
+    LEAST_TAG,
+    TAG,
+    Line,
+    extent,
+    fit_tag,
+    heading_lines,
+    name_label,
+    points,
+)
 
 Point = tuple[float, float]
 
-INK, PALE = "#222222", "#8a8a8a"
+INK, PALE = "ink", "pale"  # what a diagram's palette calls its colours
 
 # Inches.
 SLOT, LEAST_SLOT = 0.5, 0.14  # room for one box: wanted, and the least before a page is left
@@ -43,7 +56,13 @@ FACTOR_DROP, FACTOR_STEP = 0.36, 0.36  # from a product node down to its factors
 
 LABEL_GAP = 0.13
 
+HINTED = 1.15  # small letters of a bitmap are set wider than their curves are
+
+READABLE = 0.7  # of the size of letters: to this they shrink with the rest where a page is small
+
 TAG_HEIGHT, TAG_LIFT = 0.14, 0.035
+
+SIDE_BY_SIDE, STAGGERED = 0.95, 1.85  # room for the name of a function, in slots
 
 LABEL_CHARACTERS = 18
 
@@ -58,10 +77,10 @@ class Box:
     height: float
     tag: float
     """Height kept free above the box for the name of a function."""
-    room: float
-    """Width free for that name."""
     start: Point
     end: Point
+    words: tuple[str, bool, float] | None
+    """That name, whether it is mathematics, and its size; None where it has no room."""
     other_rank: float | None
     """y of the rank of boxes that the edge's line has to pass, straight up, between two boxes."""
     edge: dict[str, Any]
@@ -84,6 +103,8 @@ class Words:
     va: str = "baseline"
     node: NodeKey | None = None
     """Of whom this is the label."""
+    whole: str | None = None
+    """All of a text that may have been cut."""
 
 
 @dataclass(frozen=True)
@@ -96,6 +117,21 @@ class Layout:
     radius: float
     boxes: tuple[Box, ...]
     words: tuple[Words, ...]
+    zoom: float = 1.0
+    """How much larger letters are here than they shall look."""
+
+
+@dataclass(frozen=True)
+class _Page:
+    """inner: the width for nodes and boxes. zoom: how much larger letters must be than they shall
+    look, because the whole is scaled down by that much."""
+
+    inner: float
+    zoom: float
+
+    def letters(self, size: float) -> float:
+        """Points for a text of `size` points at matplotlib's own font size."""
+        return points(size) * self.zoom
 
 
 class _Row(NamedTuple):
@@ -130,16 +166,32 @@ class _Labels(NamedTuple):
     texts: list[tuple[str, bool]]
     size: float
     rotation: float
+    gap: float
     height: float
     left: float
     right: float
 
 
-def make_layout(graph: nx.DiGraph, title: str | None, formula: str | None) -> Layout:
+def make_layout(
+    graph: nx.DiGraph,
+    title: str | None,
+    formula: str | None,
+    page_width: float | None = None,
+    zoom: float = 1.0,
+) -> Layout:
+    """page_width: inches; None for as many as the network needs. zoom: at least so much larger are
+    letters than they shall look, because the whole will be scaled down by that much."""
     keys = _drawn_nodes(graph)
-    inner = _inner_width(graph, keys)
-    rows = [_place_row(graph, row, inner) for row in keys]
-    below, above = (_labels(graph, row, inner, is_top) for row, is_top in _ends(rows))
+    least, natural = _inner_widths(graph, keys)
+    page = _Page(natural, 1.0)
+    if page_width is not None:
+        page = _page(page_width - 2 * EDGE, least, natural, zoom)
+    rows, below, above = _rows_and_labels(graph, keys, page)
+    if page_width is not None:  # names that hang over want room, too
+        over = max(below.left, above.left) + max(below.right, above.right)
+        page = _page(page_width - 2 * EDGE - over / page.zoom, least, natural, zoom)
+        rows, below, above = _rows_and_labels(graph, keys, page)
+    inner = page.inner
     left = EDGE + max(below.left, above.left)
     width = left + inner + max(below.right, above.right) + EDGE
     rows = [row._replace(x=[x + left for x in row.x]) for row in rows]
@@ -149,14 +201,14 @@ def make_layout(graph: nx.DiGraph, title: str | None, formula: str | None) -> La
     y = EDGE + below.height
     _set_row(nodes, graph, rows[0], y)
     for row, after in pairwise(rows):
-        rank = _rank(graph, row)
+        rank = _rank(graph, row, page)
         low, high = _gaps(graph, row, inner)
         first = y + low + rank.height / 2
         y += low + rank.total + high + _drop(graph, after)
         _set_row(nodes, graph, after, y)
-        boxes += _place_boxes(graph, row, rank, first, nodes)
+        boxes += _place_boxes(graph, row, rank, first, nodes, page)
     y += above.height
-    heading = heading_lines(title, formula, width - 2 * EDGE)
+    heading = heading_lines(title, formula, width - 2 * EDGE, page.letters(1.0))
     height = y + EDGE + sum(line.below + line.above for line in heading)
     words = [
         *_label_words(graph, rows[0], below, nodes, is_top=False),
@@ -164,7 +216,23 @@ def make_layout(graph: nx.DiGraph, title: str | None, formula: str | None) -> La
         *_heading_words(heading, (width / 2, height)),
     ]
     distance = min((row.slot for row in rows if len(row.keys) > 1), default=math.inf)
-    return Layout(width, height, nodes, min(NODE, 0.35 * distance), tuple(boxes), tuple(words))
+    radius = min(NODE * page.zoom, 0.35 * distance)
+    return Layout(width, height, nodes, radius, tuple(boxes), tuple(words), page.zoom)
+
+
+def _page(inner: float, least: float, natural: float, zoom: float) -> _Page:
+    """The page for nodes and boxes on `inner` inches."""
+    inner = max(inner, 1.0)
+    return _Page(min(max(zoom * inner, least), natural), max(zoom, READABLE * least / inner))
+
+
+def _rows_and_labels(
+    graph: nx.DiGraph, keys: list[list[NodeKey]], page: _Page
+) -> tuple[list[_Row], _Labels, _Labels]:
+    """The rows, and the names below the first and above the last."""
+    rows = [_place_row(graph, row, page.inner) for row in keys]
+    below, above = (_labels(graph, row, page, is_top) for row, is_top in _ends(rows))
+    return rows, below, above
 
 
 def _ends(rows: list[_Row]) -> tuple[tuple[_Row, bool], tuple[_Row, bool]]:
@@ -200,11 +268,12 @@ def _row_slots(graph: nx.DiGraph, keys: list[NodeKey]) -> float:
     return sum(_slots(graph, key) for key in keys) + GROUP_GAP * len(keys)
 
 
-def _inner_width(graph: nx.DiGraph, rows: list[list[NodeKey]]) -> float:
-    """Half an inch for every box up to the width of a page, and more only when they get tiny."""
+def _inner_widths(graph: nx.DiGraph, rows: list[list[NodeKey]]) -> tuple[float, float]:
+    """The least width that shows every box, and the one wanted: half an inch for every box up to
+    the width of a page, and more only when they get tiny."""
     slots = max(_row_slots(graph, row) for row in rows)
-    wanted = max(min(SLOT * slots, PAGE_WIDTH), LEAST_SLOT * slots)
-    return min(max(wanted, LEAST_WIDTH), MOST_WIDTH)
+    least = min(LEAST_SLOT * slots, MOST_WIDTH)
+    return least, max(least, min(SLOT * slots, PAGE_WIDTH), LEAST_WIDTH)
 
 
 def _place_row(graph: nx.DiGraph, keys: list[NodeKey], width: float) -> _Row:
@@ -231,15 +300,24 @@ def _drop(graph: nx.DiGraph, row: _Row) -> float:
     return FACTOR_DROP if any(_factors(graph, key) for key in row.keys) else 0.0
 
 
-def _rank(graph: nx.DiGraph, row: _Row) -> _Rank:
+def _rank(graph: nx.DiGraph, row: _Row, page: _Page) -> _Rank:
     edges = [edge for key in row.keys for edge in graph.succ[key].values()]
-    tag = TAG_HEIGHT if any(edge["kind"] == "symbolic" for edge in edges) else 0.0
+    names = {edge["function"] for edge in edges if edge["kind"] == "symbolic"}
+    has_room = all(_tag(name, SIDE_BY_SIDE * row.slot, page) for name in names)
+    is_staggered = len(edges) > 2 and (0.82 * row.slot < NARROW_BOX or not has_room)
+    room = row.slot * (STAGGERED if is_staggered else SIDE_BY_SIDE)
+    is_tagged = any(_tag(name, room, page) for name in names)
+    tag = TAG_HEIGHT * page.letters(1.0) if is_tagged else 0.0
     width = min(BOX, 0.82 * row.slot)
-    is_staggered = width < NARROW_BOX and len(edges) > 2
     if is_staggered:
         width = min(BOX, 1.5 * row.slot)
     height = width if width > TALL_BOX else min(1.5 * width, TALL_BOX)
     return _Rank(width, height, tag, is_staggered)
+
+
+def _tag(name: str, room: float, page: _Page) -> tuple[str, bool, float] | None:
+    """The name of a function as it stands above its box, None where it would not fit."""
+    return fit_tag(name, room, page.letters(TAG), page.letters(LEAST_TAG))
 
 
 def _gaps(graph: nx.DiGraph, row: _Row, width: float) -> tuple[float, float]:
@@ -249,9 +327,15 @@ def _gaps(graph: nx.DiGraph, row: _Row, width: float) -> tuple[float, float]:
 
 
 def _place_boxes(
-    graph: nx.DiGraph, row: _Row, rank: _Rank, first: float, nodes: dict[NodeKey, Point]
+    graph: nx.DiGraph,
+    row: _Row,
+    rank: _Rank,
+    first: float,
+    nodes: dict[NodeKey, Point],
+    page: _Page,
 ) -> list[Box]:
     boxes: list[Box] = []
+    room = row.slot * (STAGGERED if rank.is_staggered else SIDE_BY_SIDE)
     for key, x in zip(row.keys, row.x, strict=True):
         targets = sorted(graph.succ[key].items(), key=lambda item: item[1]["j"])
         for n, (target, edge) in enumerate(targets):
@@ -260,14 +344,15 @@ def _place_boxes(
             other = None
             if rank.is_staggered:
                 other = first if is_upper else first + rank.step
+            words = _tag(edge["function"], room, page) if edge["kind"] == "symbolic" else None
             boxes.append(
                 Box(
                     x=x + (n - (len(targets) - 1) / 2) * row.slot,
                     y=first + rank.step if is_upper else first,
                     width=rank.width,
                     height=rank.height,
-                    tag=rank.tag if edge["kind"] == "symbolic" else 0.0,
-                    room=row.slot * (1.85 if rank.is_staggered else 0.95),
+                    tag=rank.tag if words else 0.0,
+                    words=words,
                     start=nodes[key],
                     end=nodes[target],
                     other_rank=other,
@@ -330,16 +415,16 @@ def stretched(layout: Layout, width: float, height: float) -> Layout:
     )
 
 
-def _labels(graph: nx.DiGraph, row: _Row, width: float, is_top: bool) -> _Labels:
+def _labels(graph: nx.DiGraph, row: _Row, page: _Page, is_top: bool) -> _Labels:
     """Names side by side where they fit, else aslant, else upright."""
-    labels = [(graph.nodes[key]["label"], graph.nodes[key]["default_name"]) for key in row.keys]
-    texts = [name_label(*label, LABEL_CHARACTERS) for label in labels]
-    widths = [extent(text, LABEL, is_math)[0] for text, is_math in texts]
-    line = 1.3 * LABEL / 72
+    size, width, room = page.letters(LABEL), page.inner, LABEL_GAP * page.zoom
+    texts = [name_label(graph.nodes[key]["label"], LABEL_CHARACTERS) for key in row.keys]
+    widths = [extent(text, size, is_math)[0] for text, is_math in texts]
+    line = 1.3 * size / 72
     ends = [(x - w / 2, x + w / 2) for x, w in zip(row.x, widths, strict=True)]
     gaps = [right[0] - left[1] for left, right in pairwise(ends)]
     if min(gaps, default=1.0) > 0.08 and ends[0][0] >= 0 and ends[-1][1] <= width:
-        return _Labels(texts, LABEL, 0.0, line + LABEL_GAP, 0.0, 0.0)
+        return _Labels(texts, size, 0.0, room, line + room, 0.0, 0.0)
     step = min((b - a for a, b in pairwise(row.x)), default=width)
     if step > math.sqrt(2) * line:
         reach = math.sqrt(0.5)
@@ -351,22 +436,26 @@ def _labels(graph: nx.DiGraph, row: _Row, width: float, is_top: bool) -> _Labels
             right = 0.0
         tall = max(widths) * reach + line
         margin = max(0.0, -left) if not is_top else 0.0
-        return _Labels(texts, LABEL, 45.0, tall + LABEL_GAP, margin, max(0.0, right - width))
-    size = min(LABEL, max(LEAST_LABEL, step * 72 / 1.3))
-    return _Labels(texts, size, 90.0, max(widths) * size / LABEL + LABEL_GAP, 0.0, 0.0)
+        return _Labels(texts, size, 45.0, room, tall + room, margin, max(0.0, right - width))
+    upright = min(size, max(page.letters(LEAST_LABEL), step * 72 / 1.3))
+    tall = max(widths) * upright / size * HINTED
+    return _Labels(texts, upright, 90.0, room, tall + room, 0.0, 0.0)
 
 
 def _label_words(
     graph: nx.DiGraph, row: _Row, labels: _Labels, nodes: dict[NodeKey, Point], is_top: bool
 ) -> list[Words]:
+    # A turned text is placed by its own ends: it is aligned first and turned then.
     if labels.rotation == 45:
         ha, va = ("left", "baseline") if is_top else ("right", "top")
+    elif labels.rotation == 90:
+        ha, va = ("left", "center") if is_top else ("right", "center")
     else:
         ha, va = "center", "bottom" if is_top else "top"
     return [
         Words(
             nodes[key],
-            LABEL_GAP if is_top else -LABEL_GAP,
+            labels.gap if is_top else -labels.gap,
             text,
             labels.size,
             is_math,
@@ -375,6 +464,7 @@ def _label_words(
             ha=ha,
             va=va,
             node=key,
+            whole=graph.nodes[key]["label"],
         )
         for key, (text, is_math) in zip(row.keys, labels.texts, strict=True)
     ]

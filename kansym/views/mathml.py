@@ -8,8 +8,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from html import escape
 from typing import Any
+from xml.dom.minidom import parseString
 
-from kansym.symbolic.names import is_symbol_like
+from kansym.symbolic.names import read_symbol
 from kansym.views.text import number_text, printable, shortened
 
 DIGITS = 4
@@ -54,12 +55,21 @@ def _left(target: str) -> str:
 
 
 def _name(name: str) -> str:
-    """A name as an identifier, x_1 as mathematics."""
-    import sympy
+    """A name as an identifier; h_0, alpha and k [N/m] as mathematics."""
+    symbol = read_symbol(name)
+    if symbol is None:
+        return f"<mi>{_text(name)}</mi>"
+    shown = f"<mi>{symbol.letter}</mi>"
+    if symbol.subscripts:
+        shown = f"<msub>{shown}<mtext>{','.join(symbol.subscripts)}</mtext></msub>"
+    if symbol.unit:
+        shown = f"<mrow>{shown}<mtext>\u00a0{_text(symbol.unit)}</mtext></mrow>"
+    return shown
 
-    if is_symbol_like(name):
-        return _math(sympy.Symbol(name), {})
-    return f"<mi>{_text(name)}</mi>"
+
+def _is_word(name: str) -> bool:
+    symbol = read_symbol(name)
+    return symbol is None or bool(symbol.unit)
 
 
 def _text(name: str) -> str:
@@ -72,13 +82,7 @@ def _math(expr: Any, names: Mapping[Any, str]) -> str:
 
     class Printer(MathMLPresentationPrinter):
         def _print_Symbol(self, sym: Any, style: str = "plain") -> Any:
-            name = names.get(sym)
-            if name is None or (name == str(sym) and is_symbol_like(name)):
-                return super()._print_Symbol(sym, style)
-            element: Any = self.dom.createElement("mi")
-            # _text escapes: SymPy's own nodes do not.
-            element.appendChild(self.dom.createTextNode(_text(name)))
-            return element
+            return parseString(_name(names.get(sym, str(sym)))).documentElement
 
         def _print_Exp1(self, e: Any) -> Any:
             element: Any = self.dom.createElement("mi")
@@ -103,7 +107,7 @@ def _math(expr: Any, names: Mapping[Any, str]) -> str:
             return raised
 
     # Words side by side would read as one.
-    has_words = any(not is_symbol_like(names.get(s, str(s))) for s in expr.free_symbols)
+    has_words = any(_is_word(names.get(s, str(s))) for s in expr.free_symbols)
     settings = {"mul_symbol": "dot"} if has_words else {}
     printed: Any = Printer(settings)._print(expr)
     return printed.toxml().replace("<mo>-</mo>", "<mo>\u2212</mo>")

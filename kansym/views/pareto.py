@@ -12,10 +12,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.text import Annotation
 
 from kansym.views.axes import BLACK, BLUE, GREY, VERMILION, count_x, place, size_of
-from kansym.views.text import TITLE, extent, one_line, printable, set_words
+from kansym.views.text import TITLE, extent, one_line, set_words
 
 LABEL_SHARE = 0.6  # of the width of the Axes, for the longest formula
 
@@ -46,7 +45,7 @@ def plot_pareto(
 
     findings: records with `complexity`, `loss` and `expr`, such as `Discovery.findings`; those
     whose loss is not finite are left out. chosen: one of them. latex: of an expression; by default
-    SymPy's, constants to three digits. The full LaTeX is the gid of a label.
+    SymPy's, constants to three digits. In SVG the `<title>` of a label is its full LaTeX.
     Raises ValueError when there is nothing to draw.
     """
     shown = [f for f in findings if math.isfinite(f.loss)]
@@ -100,7 +99,7 @@ def _place_labels(ax: Axes, x: np.ndarray, y: np.ndarray, texts: Sequence[str]) 
             "", (x[n], y[n]), xytext=(OFFSET, 72 * (placed[n] - level[n])),
             textcoords="offset points", size=label.size, va="bottom", zorder=4,
         )  # fmt: skip
-        _set_label(note, label, texts[n])
+        set_words(note, label.text, label.is_math, texts[n])
         if placed[n] - level[n] > label.height:
             ax.annotate(
                 "", (x[n], y[n]), xytext=(OFFSET, 72 * (placed[n] - level[n]) + 3),
@@ -111,14 +110,7 @@ def _place_labels(ax: Axes, x: np.ndarray, y: np.ndarray, texts: Sequence[str]) 
 
 def _set_title(ax: Axes, latex: str) -> None:
     text, is_math, size = one_line(latex, TITLE, size_of(ax)[0])
-    title = ax.set_title("", size=size)
-    set_words(title, text, is_math)
-    title.set_gid(printable(latex))
-
-
-def _set_label(note: Annotation, label: _Label, latex: str) -> None:
-    set_words(note, label.text, label.is_math)
-    note.set_gid(printable(latex))
+    set_words(ax.set_title("", size=size), text, is_math, latex)
 
 
 def _label(latex: str, width: float) -> _Label:

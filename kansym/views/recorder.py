@@ -102,7 +102,7 @@ class Recorder:
         first = draw(frames[0].graph, beta=beta, title=_title(frames[0].record))
         size = first.figure.canvas.figure.get_size_inches()
         for record, graph in frames:
-            figure = Figure(figsize=(size[0], size[1]), dpi=dpi, facecolor="white")
+            figure = Figure(figsize=(size[0], size[1]), dpi=dpi)
             canvas = FigureCanvasAgg(figure)
             ax = figure.add_axes((0.0, 0.0, 1.0, 1.0))
             draw(graph, ax, beta=beta, title=_title(record))

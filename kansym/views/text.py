@@ -6,16 +6,22 @@ import re
 from bisect import bisect_right
 from functools import lru_cache
 from itertools import accumulate, pairwise
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from matplotlib import rcParams
+from matplotlib.artist import Artist
 from matplotlib.font_manager import FontProperties, findfont, get_font
 from matplotlib.text import Text
 from matplotlib.textpath import TextToPath
+from matplotlib.transforms import Bbox
+
+from kansym.symbolic.names import symbol_latex
 
 DOTS = 0.4
 
-# Points.
+# Points, where rcParams have matplotlib's own font size.
+FONT_SIZE = 10.0
+
 LABEL, LEAST_LABEL = 9.0, 6.0
 
 TAG, LEAST_TAG = 7.5, 5.0
@@ -28,7 +34,7 @@ FORMULA_LINES, HEADING_LINES = 3, 6
 
 MOST_LATEX = 800
 
-MATH_FONT = "stix"
+MATH_FONT, MATH_FAMILY = "stix", "STIXGeneral"
 
 
 class Line(NamedTuple):
@@ -42,6 +48,9 @@ class Line(NamedTuple):
 
 
 _MEASURE = TextToPath()
+
+# Signs of units that the fonts of mathtext have, beside ASCII.
+_MATH_CHARACTERS = frozenset(map(chr, range(32, 127))) | set("°²³µ·Ω")
 
 
 def extent(text: str, size: float, is_math: bool = False) -> tuple[float, float, float]:
@@ -63,6 +72,12 @@ def drawable(text: str) -> str:
     return "".join(c if c.isprintable() and _has_glyph(fonts, c) else missing for c in spaced)
 
 
+def math_drawable(latex: str) -> str:
+    """LaTeX with question marks for what the fonts of mathtext cannot draw."""
+    fonts = _fonts((MATH_FAMILY,))
+    return "".join(c if c.isascii() or _has_glyph(fonts, c) else "?" for c in latex)
+
+
 @lru_cache(maxsize=8)
 def _fonts(families: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(str(findfont(FontProperties(family=[family]))) for family in families)
@@ -78,7 +93,7 @@ def shortened(text: str, length: int) -> str:
 
 
 def printable(text: str) -> str:
-    """The whole text on one line, for where it is kept and not drawn: an id or a title."""
+    """The whole text on one line, for where it is kept and not drawn."""
     return "".join(c if c.isprintable() else " " for c in text)
 
 
@@ -88,18 +103,19 @@ def number_text(value: float, digits: int = 3) -> str:
     return f"{mantissa}{e}{int(power) if e else ''}".replace("-", "\u2212")
 
 
-def name_label(name: str, is_default: bool, length: int) -> tuple[str, bool]:
-    """A name that was given as it stands, x1 as mathematics; and whether it is mathematics."""
-    if is_default:
-        letter, number = name[:1], name[1:]
-        return (f"${letter}_{{{number}}}$" if number else f"${letter}$"), True
+def name_label(name: str, length: int) -> tuple[str, bool]:
+    """A name for print, and whether it is mathematics: x_1, alpha and k [N/m] are, as in LaTeX;
+    any other name stands as it is, cut to `length` characters."""
+    latex = symbol_latex(name)
+    if latex is not None and set(latex) <= _MATH_CHARACTERS:
+        return f"${latex}$", True
     return shortened(drawable(name), length), False
 
 
 def one_line(latex: str, size: float, width: float) -> tuple[str, bool, float]:
     """A formula on one line of at most `width` inches, whether it is mathematics, and its size:
     at most `size` points, less where it is long; its end is cut off where it is very long."""
-    factor = size / FORMULA
+    latex, factor = math_drawable(latex), size / FORMULA
     lines = _formula_lines(latex, width / factor)
     if len(lines) == 1:
         return lines[0].text, lines[0].is_math, lines[0].size * factor
@@ -107,12 +123,42 @@ def one_line(latex: str, size: float, width: float) -> tuple[str, bool, float]:
     return f"{first.text[:-1]} + \\ldots$", True, first.size * factor
 
 
-def set_words(artist: Text, text: str, is_math: bool) -> None:
-    """Give an artist text that came from outside: mathematics only where it is said to be."""
+def set_words(artist: Text, text: str, is_math: bool, whole: str | None = None) -> None:
+    """Give an artist text that came from outside: mathematics only where it is said to be.
+
+    whole: all of a text that may have been cut; in SVG it is the `<title>` that a reader sees when
+    pointing there.
+    """
     artist.set_usetex(False)  # a name is never run through TeX
     artist.set_parse_math(is_math)
     artist.set_math_fontfamily(MATH_FONT)
     artist.set_text(text)
+    if whole is not None and whole != text and artist.axes is not None:
+        artist.axes.add_artist(_Title(artist, printable(whole)))
+
+
+class _Title(Artist):
+    """Draws nothing; where an SVG is written, an area over a text with a `<title>`."""
+
+    def __init__(self, words: Text, title: str):
+        super().__init__()
+        self.words, self.title = words, title
+        self.set_in_layout(False)
+
+    def get_window_extent(self, renderer: Any = None) -> Bbox:
+        return Bbox.null()
+
+    def draw(self, renderer: Any) -> None:
+        writer: Any = getattr(renderer, "writer", None)  # the SVG backend's
+        if not hasattr(writer, "element") or not self.words.get_text():
+            return
+        box = self.words.get_window_extent(renderer)
+        place = {"x": box.x0, "y": renderer.height - box.y1, "width": box.width}
+        sizes = {key: f"{value:.6g}" for key, value in {**place, "height": box.height}.items()}
+        writer.start("g")
+        writer.element("title", text=self.title)
+        writer.element("rect", style="fill: none; pointer-events: all", **sizes)
+        writer.end("g")
 
 
 def _fitted(text: str, size: float, least: float, width: float) -> tuple[str, float]:
@@ -129,27 +175,44 @@ def _fitted(text: str, size: float, least: float, width: float) -> tuple[str, fl
     return shortened(text, length), least
 
 
-def fit_tag(name: str, room: float) -> tuple[str, bool, float]:
-    """The name of a function for print, whether it is mathematics, and its size."""
-    power = re.fullmatch(r"(1/)?x\^([0-9.]+)", name)
+def points(size: float) -> float:
+    """A size that is meant for matplotlib's own font size, in that of rcParams."""
+    return size * rcParams["font.size"] / FONT_SIZE
+
+
+def fit_tag(name: str, room: float, size: float, least: float) -> tuple[str, bool, float] | None:
+    """The name of a function for print, whether it is mathematics, and its size, from `size` down
+    to `least` points; None where it does not fit into `room` inches."""
+    text, is_math = tag_label(name)
+    size *= min(1.0, room / max(extent(text, size, is_math)[0], 1e-9))
+    return None if size < least else (text, is_math, size)
+
+
+def tag_label(name: str) -> tuple[str, bool]:
+    """The name of a function for print, powers as mathematics; and whether it is mathematics."""
+    power = re.fullmatch(r"(1/)?x(\^([0-9.]+))?", name)
     if not power:
-        text, size = _fitted(name, TAG, LEAST_TAG, room)
-        return text, False, size
-    text = f"${power[1] or ''}x^{{{power[2]}}}$"
-    return text, True, max(TAG * min(1.0, room / extent(text, TAG, True)[0]), LEAST_TAG)
+        return shortened(drawable(name), 20), False
+    return f"${power[1] or ''}x{f'^{{{power[3]}}}' if power[3] else ''}$", True
 
 
-def heading_lines(title: str | None, formula: str | None, width: float) -> list[Line]:
-    lines = []
+def heading_lines(
+    title: str | None, formula: str | None, width: float, zoom: float = 1.0
+) -> list[Line]:
+    """The lines above a diagram, letters `zoom` times as large as their sizes here say."""
+    lines, width = [], width / zoom
     if title:
         text, size = _fitted(title, TITLE, LEAST_TITLE, width)
         lines.append(_line(text, size, False))
     for part in (formula or "").splitlines():
         if part.strip():
-            lines += _formula_lines(part.strip().strip("$"), width)
-    return (
-        lines if len(lines) <= HEADING_LINES else [*lines[:HEADING_LINES], _line("…", LABEL, False)]
-    )
+            lines += _formula_lines(math_drawable(part.strip().strip("$")), width)
+    if len(lines) > HEADING_LINES:
+        lines = [*lines[:HEADING_LINES], _line("…", LABEL, False)]
+    return [
+        Line(text, zoom * size, is_math, zoom * above, zoom * below)
+        for text, size, is_math, above, below in lines
+    ]
 
 
 def _line(text: str, size: float, is_math: bool) -> Line:

@@ -10,6 +10,7 @@ from kansym.errors import ExportError, suggestion
 from kansym.symbolic.constants import NamedConstant
 from kansym.symbolic.exports.code import ATOM, Code, in_few_functions
 from kansym.symbolic.formula import Expr, Formula
+from kansym.symbolic.names import cell_text
 
 MAX_LENGTH = 8192  # characters of a formula that Excel takes
 _CELL = re.compile(r"(?:(?:[A-Za-z_]\w*|'[^'\[\]:?*/\\]+')!)?\$?[A-Z]{1,3}\$?[1-9][0-9]{0,6}")
@@ -94,7 +95,7 @@ def excel_formula(
         texts.append(text)
     if not header:
         return "\n".join(texts)
-    titles = [_as_text(name) for name in (*formula.names, *formula.target_names)]
+    titles = [cell_text(name) for name in (*formula.names, *formula.target_names)]
     return "\t".join(titles) + "\n" + "\t".join(["" for _ in formula.variables] + texts)
 
 
@@ -121,9 +122,3 @@ def _column(index: int) -> str:
         index, letter = divmod(index - 1, 26)
         letters = chr(ord("A") + letter) + letters
     return letters
-
-
-def _as_text(name: str) -> str:
-    """A name for a cell of a table with tabs: on one line, and never a formula."""
-    line = "".join(ch if ch.isprintable() else " " for ch in name)
-    return f"'{line}" if line.lstrip()[:1] in ("=", "+", "-", "@", "'", '"') else line

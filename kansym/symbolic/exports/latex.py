@@ -59,9 +59,9 @@ def _sides(formula: Formula, digits: int | None) -> list[tuple[str, str]]:
 
 
 def _latex(expr: Expr, symbol_names: dict[Symbol, str]) -> str:
-    has_words = any(symbol_names.get(v, "").startswith(r"\mathrm") for v in expr.free_symbols)
     # A product of words set side by side would read as one word.
-    dot = "dot" if has_words else None
+    names = (symbol_names.get(symbol, "") for symbol in expr.free_symbols)
+    dot = "dot" if any(map(naming.has_words, names)) else None
     return sympy.latex(expr, symbol_names=symbol_names, fold_short_frac=False, mul_symbol=dot)
 
 
