@@ -19,10 +19,8 @@ import io
 import itertools
 import json
 import math
-import os
 import re
 import struct
-import uuid
 import zipfile
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -36,6 +34,7 @@ from torch import Tensor, nn
 
 from kansym import edge
 from kansym.errors import CheckpointError
+from kansym.files import write_atomically
 from kansym.functions import function_names
 from kansym.layer import KANLayer
 from kansym.network import Network, Nodes, parse_width
@@ -116,18 +115,13 @@ def save_network(
 
     Raises ValueError for a sample or an extra that cannot be kept, OSError when writing fails.
     """
-    target = Path(os.path.realpath(path))  # through a link, to the file that it stands for
-    if target.is_dir():
-        raise ValueError(f"path must name a file, got the directory {str(path)!r}")
-    if not target.parent.is_dir():
-        raise FileNotFoundError(f"path {str(path)!r}: there is no directory {str(target.parent)!r}")
     arrays = _network_arrays(network) | _sample_arrays(sample or {})
     data = _pack(_manifest(network, arrays, dict(extra or {})), arrays)
     try:
         _unpack(data)  # what could not be read back is not written
     except _Fault as fault:
         raise CheckpointError(f"the network cannot be saved to {str(path)!r}: {fault}") from fault
-    _write_atomically(target, data)
+    write_atomically(path, data)
 
 
 def load_network(
@@ -235,20 +229,6 @@ def _pack(manifest: dict[str, Any], arrays: Mapping[str, np.ndarray]) -> bytes:
         file.comment = b"0" * SEAL_LENGTH
     body = buffer.getvalue()[:-SEAL_LENGTH]
     return body + _sha256(body).encode()
-
-
-def _write_atomically(target: Path, data: bytes) -> None:
-    """All of `data` in `target`, or `target` as it was."""
-    temporary = target.with_name(f".{uuid.uuid4().hex}.tmp")
-    try:
-        with temporary.open("xb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())  # the name must not point to data that is not on the disk yet
-        os.replace(temporary, target)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
 
 
 def _read(path: Path) -> bytes:

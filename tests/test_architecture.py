@@ -15,6 +15,7 @@ PACKAGE = Path(kansym.__file__).parent
 # A module imports from its own room and from those before it.
 ROOMS = (
     "errors",
+    "files",
     "threads",
     "arrays",
     "datasets",
@@ -26,6 +27,7 @@ ROOMS = (
     "affine",
     "layer",
     "network",
+    "checkpoint",
     "scaling",
     "jacobian",
     "scores",
@@ -34,7 +36,6 @@ ROOMS = (
     "structure",
     "symbolic",
     "views",
-    "checkpoint",
     "model",
     "pipeline",
     "discovery",

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import torch
 
-from kansym import checkpoint
+from kansym import checkpoint, files
 from kansym.checkpoint import load_network, save_network
 from kansym.errors import CheckpointError
 from kansym.functions import register_function
@@ -223,7 +223,7 @@ class TestSavingIsAllOrNothing:
         def fail(*_):
             raise OSError(28, "No space left on device")
 
-        monkeypatch.setattr(checkpoint.os, step, fail)
+        monkeypatch.setattr(files.os, step, fail)
         with pytest.raises(OSError, match="No space left"):
             save_network(make_network(seed=9), saved)
         assert saved.read_bytes() == old
@@ -235,7 +235,7 @@ class TestSavingIsAllOrNothing:
         def interrupt(*_):
             raise KeyboardInterrupt
 
-        monkeypatch.setattr(checkpoint.os, "fsync", interrupt)
+        monkeypatch.setattr(files.os, "fsync", interrupt)
         with pytest.raises(KeyboardInterrupt):
             save_network(make_network(seed=9), saved)
         assert saved.read_bytes() == old
