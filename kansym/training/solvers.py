@@ -1,8 +1,9 @@
 """Solvers: objects with one method, `step`, that lowers an objective in place.
 
 `step` returns the objective after the step where the solver knows it. `converged` says that further
-steps cannot help. `state` is what a solver remembers from step to step, a tree of numbers, tensors,
-lists and dicts; a new solver that is given it to `go_on` with does what the old one would. The loop makes a new solver when the grids moved.
+steps cannot help. The loop makes a new solver when the grids moved. `state` is what a solver
+remembers from step to step, a tree of numbers, tensors, lists and dicts; a new solver that is given
+it to `go_on` with does what the old one would.
 """
 
 from __future__ import annotations
@@ -72,7 +73,7 @@ class LBFGS(_ByGradient):
         def closure() -> Tensor:
             return gradient().objective
 
-        self.optimizer.step(closure)  # pyright: ignore[reportArgumentType]
+        self.optimizer.step(closure)  # pyright: ignore[reportCallIssue, reportArgumentType]
 
 
 class Adam(_ByGradient):
