@@ -50,7 +50,7 @@ class StepRecord:
 
     number: of the step, in the order in which steps are begun. digest: of what it was. following:
     number of the next step after it. seconds, n_candidates: spent by then, since the search began.
-    entries: what it left in its contest: fingerprint, formula in x0, x1, ..., RMSE, score, found_by.
+    entries: left in its contest: fingerprint, formula in x0, x1, ..., RMSE, score, found_by.
     """
 
     number: int
