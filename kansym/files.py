@@ -10,6 +10,7 @@ import contextlib
 import os
 import shutil
 import socket
+import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +18,7 @@ from pathlib import Path
 from kansym.errors import FolderInUseError
 
 LOCK, OWNER = ".lock", ".owner"  # in a folder in use; the lock's file stays, empty, when it is free
+PATIENCE = 0.5  # seconds
 
 
 def write_atomically(path: str | Path, data: bytes | str) -> None:
@@ -83,8 +85,11 @@ def in_use(path: str | Path, argument: str = "path") -> Iterator[Path]:
 
 
 def _owner(folder: Path) -> str:
-    """Who says that it holds the folder; a word for what has not said so yet."""
-    try:
-        return (folder / OWNER).read_text(encoding="utf-8").strip()[:200] or "another process"
-    except OSError:
-        return "another process"
+    """Who says that it holds the folder. One that has only just taken it is given time to say so."""
+    until = time.monotonic() + PATIENCE
+    while True:
+        with contextlib.suppress(OSError):
+            return (folder / OWNER).read_text(encoding="utf-8").strip()[:200]
+        if time.monotonic() > until:
+            return "another process"
+        time.sleep(PATIENCE / 10)
