@@ -85,7 +85,7 @@ def in_use(path: str | Path, argument: str = "path") -> Iterator[Path]:
 
 
 def _owner(folder: Path) -> str:
-    """Who says that it holds the folder. One that has only just taken it is given time to say so."""
+    """Who says that it holds the folder; one that has only just taken it is given time to."""
     until = time.monotonic() + PATIENCE
     while True:
         with contextlib.suppress(OSError):
