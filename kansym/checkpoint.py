@@ -34,7 +34,7 @@ from torch import Tensor, nn
 
 from kansym import edge
 from kansym.errors import CheckpointError
-from kansym.files import target_file, write_atomically
+from kansym.files import write_atomically
 from kansym.functions import function_names
 from kansym.layer import KANLayer
 from kansym.network import Network, Nodes, parse_width
@@ -115,14 +115,13 @@ def save_network(
 
     Raises ValueError for a sample or an extra that cannot be kept, OSError when writing fails.
     """
-    target = target_file(path)
     arrays = _network_arrays(network) | _sample_arrays(sample or {})
     data = _pack(_manifest(network, arrays, dict(extra or {})), arrays)
     try:
         _unpack(data)  # what could not be read back is not written
     except _Fault as fault:
         raise CheckpointError(f"the network cannot be saved to {str(path)!r}: {fault}") from fault
-    write_atomically(target, data)
+    write_atomically(path, data)
 
 
 def load_network(

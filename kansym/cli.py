@@ -10,7 +10,10 @@ kansym demo                         two laws found again from data
 from __future__ import annotations
 
 import contextlib
+import io
 import json
+import shutil
+import signal
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -18,6 +21,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+
+from kansym.files import in_use, write_atomically
 
 if TYPE_CHECKING:
     from kansym.datasets import Dataset
@@ -111,6 +116,7 @@ class ListType(click.ParamType):
     help="Seconds; what is under way is finished.",
 )
 @click.option("--out", type=click.Path(path_type=Path), help=OUT_HELP)
+@click.option("--resume", is_flag=True, help="Go on with the unfinished run in --out, if any.")
 @click.option("--progress/--no-progress", default=None, help="Default: only on a terminal.")
 def fit(
     data: Path,
@@ -125,6 +131,7 @@ def fit(
     seed: int,
     max_time: float,
     out: Path | None,
+    resume: bool,
     progress: bool | None,
 ) -> None:
     """Find a formula for a column of a CSV or Parquet table.
@@ -132,19 +139,24 @@ def fit(
     Prints the formula, how good it is and how far it can be trusted; with --out writes formula.txt,
     formula.tex, report.html, equations.csv, network.svg, network.png, model.kansym and summary.json
     there.
+
+    Ctrl-C and SIGTERM end the search with the best formula so far, printed and written as usual,
+    and exit status 130 or 143. With --out a run that was ended so, or killed, can be gone on with:
+    the same command with --resume.
     """
     command = _command_text()
-    with _clear_errors():
-        from kansym.tables import read_table, table_dataset
-
+    with _clear_errors(), _signals() as caught, _run_folder(out, resume, caught) as unfinished:
         _check_options(
             width, {"--lamb": lamb, "--steps": steps}, {"--units": units, "--jobs": jobs}
         )
-        _check_folder(out)
+        from kansym.tables import read_table, table_dataset
+
         dataset = table_dataset(read_table(data), target, features, seed=seed)
         shows = sys.stderr.isatty() if progress is None else progress
         if width is None:
-            _search(dataset, lib, units, jobs, seed, max_time, shows, out, command)
+            _search(
+                dataset, lib, units, jobs, seed, max_time, shows, out, command, unfinished, caught
+            )
             return
         from kansym.pipeline import Recipe, find_formula
 
@@ -159,6 +171,7 @@ def fit(
             max_time=max_time,
             progress=shows,
             report=_to_stderr,
+            checkpoint=unfinished,
         )
         click.echo(_summary_text(result))
         if out is not None:
@@ -196,7 +209,7 @@ def predict(model: Path, data: Path, out: Path | None, raw_names: bool) -> None:
         if out is None:
             click.echo(text, nl=False)
         else:
-            out.write_text(text, encoding="utf-8")
+            write_atomically(out, text)
 
 
 @main.command()
@@ -249,7 +262,7 @@ def export(model: Path, target: str, name: str | None, out: Path | None) -> None
         if out is None:
             click.echo(text)
         else:
-            out.write_text(f"{text}\n", encoding="utf-8")
+            write_atomically(out, f"{text}\n")
 
 
 @main.command()
@@ -262,14 +275,15 @@ def demo(out: Path | None, seed: int) -> None:
     with _clear_errors():
         _check_folder(out)
         started = time.perf_counter()
-        for name, title, dataset, width in _demo_cases(seed):
-            click.echo(f"\n{title}")
-            from kansym.pipeline import find_formula
+        with contextlib.nullcontext() if out is None else in_use(out, "--out"):
+            for name, title, dataset, width in _demo_cases(seed):
+                click.echo(f"\n{title}")
+                from kansym.pipeline import find_formula
 
-            result = find_formula(dataset, width, seed=seed, progress=False, report=_to_stderr)
-            click.echo(_summary_text(result))
-            if out is not None:
-                _write_results(result, dataset, seed, out / name, command)
+                result = find_formula(dataset, width, seed=seed, progress=False, report=_to_stderr)
+                click.echo(_summary_text(result))
+                if out is not None:
+                    _write_results(result, dataset, seed, out / name, command)
         click.echo(f"\nBoth in {time.perf_counter() - started:.0f} s.")
 
 
@@ -333,6 +347,56 @@ def _check_folder(out: Path | None) -> None:
     out.mkdir(parents=True, exist_ok=True)
 
 
+@contextlib.contextmanager
+def _signals() -> Iterator[list[int]]:
+    """SIGTERM is an interrupt as Ctrl-C is; yields the signals that came, and exits with 128 plus
+    the last of them, whether the work was ended by it or came to an end with what it had."""
+    caught: list[int] = []
+
+    def note(number: int, _: Any) -> None:
+        caught.append(number)
+        raise KeyboardInterrupt
+
+    heard = (signal.SIGINT, signal.SIGTERM)
+    # One that is ignored, as under nohup, stays so.
+    before = {n: signal.getsignal(n) for n in heard if signal.getsignal(n) != signal.SIG_IGN}
+    for number in before:
+        signal.signal(number, note)
+    try:
+        yield caught
+    except KeyboardInterrupt:
+        click.echo("interrupted", err=True)
+        sys.exit(128 + (caught or [signal.SIGINT])[-1])
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    if caught:
+        sys.exit(128 + caught[-1])
+
+
+@contextlib.contextmanager
+def _run_folder(out: Path | None, resume: bool, caught: list[int]) -> Iterator[Path | None]:
+    """Where to keep the run while it is unfinished, in --out, which no other process may use until
+    the end; None without --out. Removed when the run has come to its end without a signal."""
+    if out is None:
+        if resume:
+            raise ValueError("--resume needs --out, the folder of the unfinished run")
+        yield None
+        return
+    _check_folder(out)
+    with in_use(out, "--out"):
+        unfinished = out / "unfinished"
+        files = [p for p in unfinished.rglob("*") if p.suffix in (".json", ".kansym")]
+        if files and not resume:
+            raise ValueError(
+                f"--out {str(out)!r} holds an unfinished run; add --resume to go on with it, "
+                f"remove {str(unfinished)!r}, or choose another folder"
+            )
+        yield unfinished
+        if not caught and unfinished.exists():
+            shutil.rmtree(unfinished)
+
+
 def _search(
     dataset: Dataset,
     lib: list[str] | None,
@@ -343,8 +407,13 @@ def _search(
     shows: bool,
     out: Path | None,
     command: str,
+    unfinished: Path | None,
+    caught: list[int],
 ) -> None:
-    """Search for a formula, print it and write the results."""
+    """Search for a formula, print it and write the results.
+
+    unfinished: where to keep the search meanwhile. caught: signals that came.
+    """
     import pandas as pd
 
     from kansym.estimator import KANRegressor
@@ -358,16 +427,20 @@ def _search(
         functions=lib or "default",
         units=units,
         progress=shows,
+        checkpoint=unfinished,
     )
     started = time.perf_counter()
     X = pd.DataFrame(dataset.X.numpy(), columns=list(dataset.feature_names))
     y = pd.Series(dataset.y[:, 0].numpy(), name=dataset.target_names[0])
     est.fit(X, y)
     seconds = time.perf_counter() - started
+    if caught:
+        more = "; --resume goes on" if out is not None else ""
+        _to_stderr(f"interrupted: the best formula so far{more}")
     judged = _judged(est, dataset)
     click.echo(_search_text(est, judged, seconds))
     if out is not None:
-        _write_search(est, dataset, judged, seed, seconds, out, command)
+        _write_search(est, dataset, judged, seed, seconds, bool(caught), out, command)
 
 
 def _judged(est: KANRegressor, dataset: Dataset) -> tuple[float, float, str]:
@@ -416,6 +489,7 @@ def _write_search(
     judged: tuple[float, float, str],
     seed: int,
     seconds: float,
+    interrupted: bool,
     out: Path,
     command: str,
 ) -> None:
@@ -423,7 +497,7 @@ def _write_search(
 
     formula = est.formula_
     _write_formula(formula, out)
-    (out / "equations.csv").write_text(_equations_csv(est), encoding="utf-8")
+    write_atomically(out / "equations.csv", _equations_csv(est))
     r2, rmse, where = judged
     (target,), names = formula.target_names, formula.names
     summary = {
@@ -439,9 +513,10 @@ def _write_search(
         "RMSE": [rmse],
         "spline_RMSE": [est.spline_rmse_],
         **_run_facts(dataset, seed),
+        "interrupted": interrupted,
         "seconds": {"search": round(seconds, 3)},
     }
-    (out / "summary.json").write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
+    write_atomically(out / "summary.json", json.dumps(summary, indent=2) + "\n")
     try:
         network = est.network_
     except (ValueError, KansymError) as error:
@@ -521,15 +596,15 @@ def _write_results(
 ) -> None:
     out.mkdir(parents=True, exist_ok=True)
     _write_formula(result.formula, out)
-    (out / "summary.json").write_text(_summary_json(result, dataset, seed), encoding="utf-8")
+    write_atomically(out / "summary.json", _summary_json(result, dataset, seed))
     _write_network(result.model, result.formula, out)
     result.report(out / "report.html", code=command)
     _tell_folder(out)
 
 
 def _write_formula(formula: Formula, out: Path) -> None:
-    (out / "formula.txt").write_text(f"{formula}\n", encoding="utf-8")
-    (out / "formula.tex").write_text(f"{formula.latex()}\n", encoding="utf-8")
+    write_atomically(out / "formula.txt", f"{formula}\n")
+    write_atomically(out / "formula.tex", f"{formula.latex()}\n")
 
 
 def _write_network(kan: KAN, formula: Formula, out: Path) -> None:
@@ -545,7 +620,9 @@ def _tell_folder(out: Path) -> None:
 def _save_picture(kan: KAN, path: Path, formula: Formula | None = None) -> None:
     figure = kan.plot(formula=formula or False).get_figure(root=True)
     assert figure is not None
-    figure.savefig(path, dpi=200)
+    picture = io.BytesIO()
+    figure.savefig(picture, dpi=200, format=path.suffix.removeprefix(".") or "png")
+    write_atomically(path, picture.getvalue())
 
 
 def _summary_json(result: FormulaResult, dataset: Dataset, seed: int) -> str:

@@ -31,6 +31,10 @@ class CheckpointError(KansymError):
     """A file is not a kansym checkpoint, or is damaged."""
 
 
+class FolderInUseError(KansymError):
+    """Another process, or another run of this one, works in a folder."""
+
+
 class UnitError(ValueError):
     """A formula adds, compares or feeds to a function what its units forbid; `part` is where."""
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -18,8 +19,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from kansym import bspline, checkpoint, scores, structure, symbolic
+from kansym import bspline, scores, structure, symbolic
 from kansym.arrays import as_matrix, as_targets
+from kansym.checkpoint import load_network, save_network
 from kansym.datasets import as_dataset
 from kansym.errors import (
     ExtrapolationWarning,
@@ -30,6 +32,7 @@ from kansym.errors import (
     check_positive_int,
     visible,
 )
+from kansym.files import in_use
 from kansym.functions import get_library
 from kansym.network import Network
 from kansym.nn import to_kan
@@ -167,6 +170,7 @@ class KAN(Network):
         progress: bool = True,
         scale: str = "auto",
         seed: int = 0,
+        checkpoint: str | Path | None = None,
     ) -> History:
         """Train in place; the model ends with the best parameters seen.
 
@@ -197,9 +201,16 @@ class KAN(Network):
         patience: stop after so many steps without a better one. max_time: seconds.
         scale: "auto", "always" or "never" give inputs and outputs units of their own at the first
         fit; formulas and predictions stay in raw units (see `kansym.scaling`).
+        checkpoint: a folder, made if missing, to keep the fit in every five seconds and at its end.
+        The same call on the same start, data and settings goes on from what is there and ends with
+        the same bits as if it had never been interrupted, on as many threads; `steps` and
+        `max_time`, which counts the seconds before too, may be others. Functions of your own are
+        told by their names. One process works in a folder at a time.
 
         Steps that are not finite are taken back, with one NonFiniteWarning. Ctrl-C returns what
-        there is. Raises ValueError for a bad argument or bad data.
+        there is. Raises ValueError for a bad argument, bad data, or a checkpoint of another fit;
+        FolderInUseError, CheckpointError and OSError for a checkpoint that is in use, is damaged or
+        cannot be written.
         """
         options = FitOptions(
             opt=opt,
@@ -238,10 +249,12 @@ class KAN(Network):
         self.sample = Sample(data.X, data.y)
         self.feature_names = data.feature_names or self.feature_names
         self.target_names = data.target_names or self.target_names
-        if chosen_grids is None:
-            self.history = train(self, data, options)
-        else:
-            self.history = train_on_grids(self, data, options, chosen_grids)
+        with nullcontext() if checkpoint is None else in_use(checkpoint, "checkpoint") as folder:
+            if chosen_grids is not None:
+                self.history = train_on_grids(self, data, options, chosen_grids, folder)
+            else:
+                file = None if folder is None else folder / "fit.kansym"
+                self.history = train(self, data, options, file)
         return self.history
 
     def predict(self, X: Any) -> Any:
@@ -651,7 +664,7 @@ class KAN(Network):
                 arrays["y"] = self.sample.y
         names = {"feature_names": self.feature_names, "target_names": self.target_names}
         extra = {"is_fitted": self.is_fitted, **names}
-        checkpoint.save_network(self, path, arrays, extra)
+        save_network(self, path, arrays, extra)
 
     def to_onnx(self, path: str | Path) -> None:
         """Write the network, splines and all, as an ONNX file: input "X" [batch, inputs], output
@@ -668,7 +681,7 @@ class KAN(Network):
     @classmethod
     def load(cls, path: str | Path) -> Self:
         """The model `save` wrote. Raises CheckpointError for a damaged or foreign file."""
-        model, arrays, extra = checkpoint.load_network(path, cls)
+        model, arrays, extra = load_network(path, cls)
         if "X" in arrays:
             model.sample = Sample(arrays["X"], arrays.get("y"))
         model.is_fitted = extra.get("is_fitted") is True

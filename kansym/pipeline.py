@@ -15,6 +15,7 @@ import math
 import time
 import warnings
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
@@ -26,6 +27,7 @@ from torch import Tensor
 
 from kansym.datasets import Dataset, as_dataset
 from kansym.errors import EmptyNetworkError, check_positive_int, visible
+from kansym.files import in_use
 from kansym.model import KAN
 from kansym.network import parse_width
 from kansym.symbolic import AutoStep, Formula, log_rmse, network_complexity
@@ -138,6 +140,7 @@ def find_formula(
     max_time: float | None = None,
     progress: bool = False,
     report: Report | None = None,
+    checkpoint: str | Path | None = None,
 ) -> FormulaResult:
     """A formula for a data set.
 
@@ -145,17 +148,34 @@ def find_formula(
     nodes, then one of 2 sum and 2 product nodes, as far as the data determine them.
     lib: names of the functions to use. max_time: seconds; no width is begun after that, and fits
     end early; naming that is under way is finished. progress: show a bar while training.
-    report: called with a line about each stage.
+    report: called with a line about each stage. checkpoint: a folder, made if missing, in which
+    every fit is kept; the same call goes on from there, see `KAN.fit`. Naming begins anew.
 
     Ctrl-C ends the search with the best formula so far, or as an interrupt where there is none.
     Raises ValueError for bad data or arguments, a constant target among them; EmptyNetworkError
-    when nothing in X explains y.
+    when nothing in X explains y; for a checkpoint, what `KAN.fit` does.
     """
     recipe = recipe or Recipe()
     data = as_dataset(dataset)
     _check_explainable(data)
     library = None if lib is None else list(lib)
     clock = _Clock(max_time, report)
+    with nullcontext() if checkpoint is None else in_use(checkpoint, "checkpoint") as folder:
+        fits = _Fits(data, clock, folder)
+        return _best_formula(data, width, library, recipe, seed, progress, clock, fits)
+
+
+def _best_formula(
+    data: Dataset,
+    width: Width | None,
+    library: list[str] | None,
+    recipe: Recipe,
+    seed: int,
+    progress: bool,
+    clock: _Clock,
+    fits: _Fits,
+) -> FormulaResult:
+    """The best over the widths."""
     best: tuple[float, FormulaResult] | None = None
     doubts: list[warnings.WarningMessage] = []
     failure: EmptyNetworkError | None = None
@@ -163,7 +183,7 @@ def find_formula(
         if best is not None and clock.left() <= 0:
             break
         try:
-            splines = _sparse_model(data, shape, recipe, seed, progress, clock)
+            splines = _sparse_model(data, shape, recipe, seed, progress, clock, fits)
             if best is not None and not _is_worth_naming(splines, best[1], data):
                 continue
             with warnings.catch_warnings(record=True) as raised:
@@ -185,8 +205,14 @@ def find_formula(
         assert failure is not None
         raise failure
     for doubt in doubts:  # of the formula that is handed out, not of those that lost
-        warnings.warn(doubt.message, stacklevel=2)
-    given = {"width": width, "lib": library, "recipe": recipe, "seed": seed, "max_time": max_time}
+        warnings.warn(doubt.message, stacklevel=3)
+    given = {
+        "width": width,
+        "lib": library,
+        "recipe": recipe,
+        "seed": seed,
+        "max_time": clock.max_time,
+    }
     return replace(best[1], doubts=tuple(str(doubt.message) for doubt in doubts), arguments=given)
 
 
@@ -249,17 +275,37 @@ class _Clock:
         return result
 
 
+class _Fits:
+    """The fits of a run, one after another; where there is a folder, each kept in its own there."""
+
+    def __init__(self, data: Dataset, clock: _Clock, folder: Path | None):
+        self.data, self.clock, self.folder, self.count = data, clock, folder, 0
+
+    def fit(self, model: KAN, opt: str, steps: int, **options: Any) -> History:
+        self.count += 1
+        place = None if self.folder is None else self.folder / f"fit-{self.count}"
+        begun, left = time.perf_counter(), self.clock.budget()
+        history = model.fit(self.data, opt, steps, max_time=left, checkpoint=place, **options)
+        # Seconds of the run that this one goes on from count as if spent in it.
+        self.clock.started -= max(0.0, history.seconds - (time.perf_counter() - begun))
+        if history.stopped == "interrupted":
+            raise KeyboardInterrupt
+        return history
+
+
 def _sparse_model(
-    data: Dataset, width: Width, recipe: Recipe, seed: int, progress: bool, clock: _Clock
+    data: Dataset,
+    width: Width,
+    recipe: Recipe,
+    seed: int,
+    progress: bool,
+    clock: _Clock,
+    fits: _Fits,
 ) -> KAN:
     """Train with the penalty, cut the structure out, and train that to the end on a finer grid."""
 
     def fit(model: KAN, steps: int) -> History:
-        history = model.fit(
-            data, recipe.opt, steps, lamb=recipe.lamb, progress=progress, max_time=clock.budget()
-        )
-        _pass_on_interrupt(history)
-        return history
+        return fits.fit(model, recipe.opt, steps, lamb=recipe.lamb, progress=progress)
 
     def sparsify() -> KAN:
         seeds = np.random.SeedSequence(seed).generate_state(recipe.restarts).tolist()
@@ -269,15 +315,7 @@ def _sparse_model(
         return tournament(models, fit, FIRST_STEPS, last)
 
     def polish(model: KAN, update_grid: bool) -> None:
-        history = model.fit(
-            data,
-            "LM",
-            50,
-            update_grid=update_grid,
-            progress=False,
-            max_time=clock.budget(),
-        )
-        _pass_on_interrupt(history)
+        fits.fit(model, "LM", 50, update_grid=update_grid, progress=False)
 
     def refit(model: KAN) -> KAN:
         coarse = model.prune(recipe.node_th, recipe.edge_th).merge()
@@ -302,11 +340,6 @@ def _is_worth_naming(splines: KAN, best: FormulaResult, data: Dataset) -> bool:
     """Naming costs more than training: only for splines clearly better than the best formula."""
     pairs = zip(_rmse(splines, data), best.rmse, strict=True)
     return any(new < WORTHWHILE * old for new, old in pairs)
-
-
-def _pass_on_interrupt(history: History) -> None:
-    if history.stopped == "interrupted":
-        raise KeyboardInterrupt
 
 
 def _named(

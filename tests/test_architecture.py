@@ -15,8 +15,8 @@ PACKAGE = Path(kansym.__file__).parent
 # A module imports from its own room and from those before it.
 ROOMS = (
     "errors",
-    "threads",
     "files",
+    "threads",
     "progress",
     "arrays",
     "datasets",
@@ -28,6 +28,7 @@ ROOMS = (
     "affine",
     "layer",
     "network",
+    "checkpoint",
     "scaling",
     "jacobian",
     "scores",
@@ -36,7 +37,6 @@ ROOMS = (
     "structure",
     "symbolic",
     "views",
-    "checkpoint",
     "model",
     "pipeline",
     "discovery",

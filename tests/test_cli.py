@@ -38,6 +38,11 @@ def table(tmp_path_factory):
     return path
 
 
+def results(out):
+    """Names of the files written; the folder's lock stays, and is hidden."""
+    return {path.name for path in out.iterdir() if path.name != ".lock"}
+
+
 @pytest.fixture(scope="module")
 def fitted(table):
     """What `kansym fit --out` did with the table."""
@@ -74,7 +79,7 @@ def test_fit_prints_the_formula_and_how_good_it_is(fitted):
 
 def test_fit_writes_the_results_and_nothing_else(fitted):
     _, out = fitted
-    assert {path.name for path in out.iterdir()} == RESULTS
+    assert results(out) == RESULTS
     assert (out / "formula.txt").read_text() == "y = b**2 + 2*sin(3*a)\n"
     assert (out / "formula.tex").read_text().startswith("y = b^{2} + 2 \\sin")
     assert (out / "network.svg").read_text().lstrip().startswith("<?xml")
@@ -104,7 +109,7 @@ def test_the_search_prints_formula_and_verdict(searched):
 
 def test_the_search_writes_formula_equations_and_summary(searched):
     _, out = searched
-    written = {path.name for path in out.iterdir()}
+    written = results(out)
     assert {"formula.txt", "formula.tex", "equations.csv", "summary.json"} <= written
     assert written <= RESULTS | {"equations.csv"}
     table = pd.read_csv(out / "equations.csv")
@@ -122,7 +127,7 @@ def test_the_search_writes_formula_equations_and_summary(searched):
 @pytest.mark.skipif(not hasattr(KAN, "from_formula"), reason="networks of formulas are to come")
 def test_the_search_s_model_can_be_shown_and_used(searched):
     _, out = searched
-    assert {path.name for path in out.iterdir()} == RESULTS | {"equations.csv"}
+    assert results(out) == RESULTS | {"equations.csv"}
     assert run("show", out / "model.kansym").exit_code == 0
     predicted = run("predict", out / "model.kansym", out.parent / "plane.csv")
     assert predicted.exit_code == 0, predicted.output

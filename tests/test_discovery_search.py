@@ -256,9 +256,10 @@ def test_hostile_text_is_refused(text):
 def test_a_file_comes_back_and_only_to_its_own_search(tmp_path):
     path, table = tmp_path / "state.json", table_of(x1)
     key = checkpoint.fingerprint(table, Options())
-    assert checkpoint.load(path, key, SYMBOLS) == []
-    checkpoint.save(path, key, [("x0 + 0.5", "test")], SYMBOLS)
-    assert checkpoint.load(path, key, SYMBOLS) == [(x1 + decimal(0.5), "test")]
+    assert checkpoint.load(path, key) == []
+    step = checkpoint.StepRecord(0, "ab", 3, 0.1, 2, (("00", "x0 + 0.5", 0.3, -1 / 3, "test"),))
+    checkpoint.save(path, key, [step])
+    assert checkpoint.load(path, key) == [step]
     assert list(tmp_path.iterdir()) == [path]
     others = [
         checkpoint.fingerprint(table, Options(seed=1)),
@@ -269,7 +270,7 @@ def test_a_file_comes_back_and_only_to_its_own_search(tmp_path):
     assert checkpoint.fingerprint(table, Options(max_time=1, max_candidates=3, n_jobs=2)) == key
     assert len({key, *others}) == 5
     with pytest.raises(ValueError, match="belongs to another search"):
-        checkpoint.load(path, others[0], SYMBOLS)
+        checkpoint.load(path, others[0])
 
 
 @pytest.mark.parametrize(
@@ -279,8 +280,8 @@ def test_a_file_comes_back_and_only_to_its_own_search(tmp_path):
         "[]",
         "null",
         "{}",
-        '{"formulas": 3}',
-        json.dumps({"formulas": [["x0"]]}),
+        '{"steps": 3}',
+        json.dumps({"version": checkpoint.VERSION, "key": "key", "steps": [[0]]}),
         "\x00\x01",
         "1" * 99,
     ],
@@ -289,7 +290,7 @@ def test_a_file_that_is_no_checkpoint_is_refused(tmp_path, text):
     path = tmp_path / "state.json"
     path.write_text(text)
     with pytest.raises(ValueError, match=r"checkpoint .* cannot be read"):
-        checkpoint.load(path, "key", SYMBOLS)
+        checkpoint.load(path, "key")
 
 
 # -- rows held out, verdicts ----------------------------------------------------------------------

@@ -24,6 +24,11 @@ class Budget:
     def seconds_left(self) -> float:
         return math.inf if self.max_time is None else self.max_time - self.seconds
 
+    def be_at(self, seconds: float, n_candidates: int) -> None:
+        """As if so much had been spent by now."""
+        self.started = time.perf_counter() - seconds
+        self.n_candidates = n_candidates
+
     def extend_to(self, max_time: float | None) -> None:
         """Another number of seconds, counted from the same start."""
         self.max_time = max_time

@@ -1,4 +1,4 @@
-"""The formulas of a search on disk, so that an interrupted one need not begin again.
+"""The finished steps of a search on disk; see `kansym.discovery.journal`.
 
 A JSON file, written whole beside the old one and then put in its place: a crash leaves the old one.
 Formulas are stored as text and read back without being executed.
@@ -10,8 +10,9 @@ import ast
 import hashlib
 import json
 import math
-import os
 from collections.abc import Sequence
+from dataclasses import astuple, dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +20,12 @@ import sympy
 from sympy import Symbol
 
 from kansym.discovery.records import Options, Table
+from kansym.files import write_atomically
 from kansym.symbolic.constants import decimal
 from kansym.symbolic.formula import Expr
 
-VERSION = 1
-MAX_BYTES = 10_000_000
+VERSION = 2
+MAX_BYTES = 100_000_000
 MAX_DEPTH = 60  # of a formula's tree
 LARGEST_POWER, MAX_BITS = 1000, 10_000  # of a power, and of what a power of numbers comes to
 
@@ -42,9 +44,26 @@ _OPERATORS: dict[type, Any] = {
 }  # fmt: skip
 
 
+@dataclass(frozen=True)
+class StepRecord:
+    """A finished step of a search.
+
+    number: of the step, in the order in which steps are begun. digest: of what it was. following:
+    number of the next step after it. seconds, n_candidates: spent by then, since the search began.
+    entries: left in its contest: fingerprint, formula in x0, x1, ..., RMSE, score, found_by.
+    """
+
+    number: int
+    digest: str
+    following: int
+    seconds: float
+    n_candidates: int
+    entries: tuple[tuple[str, str, float, float, str], ...]
+
+
 def fingerprint(table: Table, options: Options) -> str:
-    """Of the data and of everything but the budget: what a stored search must agree with."""
-    digest = hashlib.sha256()
+    """Of data, version and everything but the budget: what a stored search must agree with."""
+    digest = hashlib.sha256(version("kansym").encode())
     for part in (table.X, table.y, table.weight):
         digest.update(b"-" if part is None else part.astype("<f8").tobytes())
     settings = [
@@ -57,14 +76,10 @@ def fingerprint(table: Table, options: Options) -> str:
     return digest.hexdigest()
 
 
-def save(
-    path: Path, key: str, formulas: Sequence[tuple[str, str]], symbols: Sequence[Symbol]
-) -> None:
-    """(formula, found_by) pairs; the formulas in x0, x1, ... so that no name can be misread."""
-    state = {"version": VERSION, "key": key, "columns": len(symbols), "formulas": list(formulas)}
-    beside = path.with_name(path.name + ".part")
-    beside.write_text(json.dumps(state), encoding="utf-8")
-    os.replace(beside, path)
+def save(path: Path, key: str, steps: Sequence[StepRecord]) -> None:
+    """Write the finished steps of the search with the fingerprint `key`."""
+    state = {"version": VERSION, "key": key, "steps": [astuple(step) for step in steps]}
+    write_atomically(path, json.dumps(state))
 
 
 def to_text(expr: Expr, symbols: Sequence[Symbol]) -> str:
@@ -73,8 +88,8 @@ def to_text(expr: Expr, symbols: Sequence[Symbol]) -> str:
     return sympy.sstr(expr.xreplace(plain), full_prec=True)
 
 
-def load(path: Path, key: str, symbols: Sequence[Symbol]) -> list[tuple[Expr, str]]:
-    """The formulas stored at `path`; none when there is no file.
+def load(path: Path, key: str) -> list[StepRecord]:
+    """The steps stored at `path`; none when there is no file.
 
     Raises ValueError when the file is no checkpoint, or one of another search.
     """
@@ -84,18 +99,31 @@ def load(path: Path, key: str, symbols: Sequence[Symbol]) -> list[tuple[Expr, st
         raise ValueError(f"checkpoint {str(path)!r} is too large to be one; choose another path")
     try:
         state = json.loads(path.read_text(encoding="utf-8"))
-        formulas = [(str(text), str(found_by)) for text, found_by in state["formulas"]]
-        version, stored = state["version"], state["key"]
-    except (ValueError, KeyError, TypeError) as error:
+        number, stored = state["version"], state["key"]
+        steps = [_step(*fields) for fields in state["steps"]] if number == VERSION else []
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise ValueError(
             f"checkpoint {str(path)!r} cannot be read ({error}); remove it or choose another path"
         ) from error
-    if version != VERSION or stored != key:
+    if number != VERSION or stored != key:
         raise ValueError(
-            f"checkpoint {str(path)!r} belongs to another search (other data or other settings); "
-            "remove it or choose another path"
+            f"checkpoint {str(path)!r} belongs to another search (other data, settings or "
+            "version); remove it or choose another path"
         )
-    return [(parse(text, symbols), found_by) for text, found_by in formulas]
+    return steps
+
+
+def _step(
+    number: Any, digest: Any, following: Any, seconds: Any, n_candidates: Any, entries: Any
+) -> StepRecord:
+    """A record of checked types."""
+    rows = tuple(
+        (str(key), str(text), float(rmse), float(score), str(found_by))
+        for key, text, rmse, score, found_by in entries
+    )
+    return StepRecord(
+        int(number), str(digest), int(following), float(seconds), int(n_candidates), rows
+    )
 
 
 def parse(text: str, symbols: Sequence[Symbol]) -> Expr:

@@ -10,6 +10,7 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -42,11 +43,17 @@ def shapes(m: int) -> list[list[int | list[int]]]:
 
 
 def best_network(
-    train: Table, held_out: Table, seed: int, n_jobs: int | None, budget: Budget
+    train: Table,
+    held_out: Table,
+    seed: int,
+    n_jobs: int | None,
+    budget: Budget,
+    checkpoint: Path | None = None,
 ) -> SplineNetwork | None:
     """The network with the least error on held-out rows; None when there is too little to fit.
 
-    Ties are broken by the order of the shapes, so that the result does not depend on n_jobs.
+    checkpoint: folder in which every fit has one of its own, see `KAN.fit`. Ties are broken by the
+    order of the shapes, so that the result does not depend on n_jobs.
     """
     from joblib import Parallel, delayed
 
@@ -61,16 +68,23 @@ def best_network(
         return None
     if n_jobs is None or n_jobs == 1:
         found = []
-        for turn, (width, start) in enumerate(plans):
+        for turn, plan in enumerate(plans):
             if not budget.is_over:
                 share = _share(budget, len(plans) - turn)
-                found.append(_trained(train, held_out, width, start, share))
+                found.append(_trained(train, held_out, *plan, share, _place(checkpoint, turn)))
     else:
         share = _share(budget, len(plans))
-        jobs = (delayed(_trained)(train, held_out, width, start, share) for width, start in plans)
+        jobs = (
+            delayed(_trained)(train, held_out, *plan, share, _place(checkpoint, turn))
+            for turn, plan in enumerate(plans)
+        )
         found = list(Parallel(n_jobs=n_jobs)(jobs))
     usable = [network for network in found if network is not None and np.isfinite(network.rmse)]
     return min(usable, key=lambda network: network.rmse, default=None)
+
+
+def _place(checkpoint: Path | None, turn: int) -> Path | None:
+    return None if checkpoint is None else checkpoint / f"network-{turn + 1}"
 
 
 def _share(budget: Budget, n: int) -> float | None:
@@ -86,7 +100,12 @@ def _n_coefficients(width: Sequence[int | list[int]]) -> int:
 
 
 def _trained(
-    train: Table, held_out: Table, width: Sequence[int | list[int]], seed: int, share: float | None
+    train: Table,
+    held_out: Table,
+    width: Sequence[int | list[int]],
+    seed: int,
+    share: float | None,
+    checkpoint: Path | None,
 ) -> SplineNetwork | None:
     torch.set_num_threads(1)
     model = KAN(width, GRIDS[0], 3, mult_arity=2, seed=seed)
@@ -100,6 +119,7 @@ def _trained(
             max_time=share,
             sample_weight=train.weight,
             progress=False,
+            checkpoint=checkpoint,
         )
     if history.stopped == "interrupted":
         raise KeyboardInterrupt

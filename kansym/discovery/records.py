@@ -63,8 +63,8 @@ class Options:
     "increasing" or "decreasing"} and parity: {column: "even" or "odd"}, rules for the formula on
     the rows. forms: {column: expression in the others} of columns that are formulas themselves;
     the rules look inside. units: of the columns and of y, as `kansym.discovery.units.parse_units`
-    takes them; target_name: y's name there. checkpoint: file that keeps the formulas found so far;
-    a search that finds one there goes on from it.
+    takes them; target_name: y's name there. checkpoint: folder that keeps what the search has
+    done; one that finds its own there goes on from it.
     """
 
     max_time: float | None = 60.0

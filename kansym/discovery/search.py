@@ -15,6 +15,7 @@ from kansym.discovery.constraints import passes, rules
 from kansym.discovery.contest import Contest
 from kansym.discovery.dimensions import has_consistent_units
 from kansym.discovery.groups import RowsError, reduced
+from kansym.discovery.journal import Journal
 from kansym.discovery.networks import (
     LEAST_SECONDS,
     SplineNetwork,
@@ -36,7 +37,6 @@ LEAST_ROWS = 12  # with fewer, none are held out
 SEARCH_ROWS = 2000  # the search itself sees no more; constants are fitted to all
 FINER = 2  # times the rows of a surface, when the first search found no law
 FINER_SECONDS = 5.0  # that must be left for it
-STORED = 50  # formulas in a checkpoint
 SOLVING, LATER = 0.7, 0.9  # shares of the time after which the search, and networks, must end
 
 
@@ -51,7 +51,8 @@ def discover(table: Table, options: Options, report: Report | None = None) -> Di
         search.run()
     except KeyboardInterrupt:
         stopped = "interrupted"
-    search.store()
+    if search.journal is not None:
+        search.journal.store()
     return search.result(search.budget.stopped_by or stopped)
 
 
@@ -79,6 +80,10 @@ class _Search:
         if options.units is not None:
             names = [str(v) for v in table.variables]
             self.units = parse_units(options.units, names, options.target_name)
+        self.journal: Journal | None = None
+        if options.checkpoint is not None:
+            key = checkpoint.fingerprint(table, options)
+            self.journal = Journal(self.budget, options.checkpoint / "search.json", key)
         self.shop = Workshop(
             get_library(options.functions),
             self.budget,
@@ -86,6 +91,7 @@ class _Search:
             self._all_rows,
             options.seed,
             report=self._say,
+            journal=self.journal,
         )
         self.is_found = False
 
@@ -93,7 +99,6 @@ class _Search:
         if self.report is not None:
             best = self.contest.best
             self.report(line, None if best is None else self._answer().finding(best))
-        self.store()
 
     def _accepts(self, expr: Expr) -> bool:
         if not expr.free_symbols:
@@ -114,7 +119,6 @@ class _Search:
 
     def run(self) -> None:
         self.contest.enter(mean_of(self.rows), "constant")
-        self._resume()
         if self.units is not None:
             self._solve_in_groups(self.units)
         self._solve_in_columns()
@@ -157,7 +161,9 @@ class _Search:
         held_out = self.table.rows(self.held_out)
         seed, jobs = self.options.seed, self.options.n_jobs
         training = Budget(self.budget.seconds_left if total else None)
-        self.network = best_network(self.rows, held_out, seed, jobs, training)
+        self.network = best_network(
+            self.rows, held_out, seed, jobs, training, self.options.checkpoint
+        )
         if self.network is not None:
             self._say(f"spline network {self.network.model.width}: RMSE {self.network.rmse:.3g}")
 
@@ -177,25 +183,6 @@ class _Search:
                 expr.xreplace(dict(zip(units.variables, self.table.variables, strict=True))),
                 "units",
             )
-
-    def _resume(self) -> None:
-        path = self.options.checkpoint
-        if path is not None:
-            self.key = checkpoint.fingerprint(self.table, self.options)
-            for expr, found_by in checkpoint.load(path, self.key, self.table.variables):
-                self.contest.enter(expr, found_by)
-            self.store()
-
-    def store(self) -> None:
-        """Keep the formulas found so far, where a checkpoint was asked for."""
-        path = self.options.checkpoint
-        if path is not None:
-            symbols = self.table.variables
-            formulas = [
-                (checkpoint.to_text(e.expr, symbols), e.found_by)
-                for e in self.contest.ranking[:STORED]
-            ]
-            checkpoint.save(path, self.key, formulas, symbols)
 
     def result(self, stopped: str) -> Discovery:
         return self._answer().discovery(self.network, stopped)

@@ -97,11 +97,13 @@ def _reduce(shop: Workshop, problem: Problem, contest: Contest, expected: float 
     found = symmetries(surface)
     plans = _plans(found)
     for plan in plans[:1]:
-        _try(shop, problem, plan, contest, surface)
+        move = partial(_try, shop, problem, plan, contest, surface)
+        shop.step("try", problem, contest, move)
         if shop.is_done(contest, problem):
             return
     for step in (_as_good_as_the_surface, straight_in_a_function, one_in_both_parts):
-        step(shop, problem, surface, contest)
+        move = partial(step, shop, problem, surface, contest)
+        shop.step(step.__name__, problem, contest, move)
         if shop.is_done(contest, problem):
             return
     # The surest first; a split rests on second slopes, which are twice as uncertain.
@@ -114,7 +116,7 @@ def _reduce(shop: Workshop, problem: Problem, contest: Contest, expected: float 
         for split in splits(surface, shop.names)[:MAX_SPLITS]
     ]
     for _, move in sorted(moves, key=lambda move: move[0]):
-        move()
+        shop.step("move", problem, contest, move)
         if shop.is_done(contest, problem):
             return
 

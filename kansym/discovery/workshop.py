@@ -13,6 +13,7 @@ from sympy import Symbol
 from kansym.discovery.budget import Budget
 from kansym.discovery.contest import Contest, Entry
 from kansym.discovery.curves import name_curve
+from kansym.discovery.journal import Journal
 from kansym.discovery.noise import could_be_law, is_as_good_as_surface, leaves_nothing
 from kansym.discovery.reduce import Problem
 from kansym.discovery.slopes import Slopes, slopes
@@ -40,6 +41,7 @@ class Workshop:
 
     all_rows: variables, X, y and weight of a contest with the rows that it was not shown, if any.
     rows: that a surface is laid through, at most. report: called with a line about each step.
+    journal: of finished steps, where they are kept.
     """
 
     functions: Sequence[SymbolicFunction]
@@ -49,6 +51,7 @@ class Workshop:
     seed: int = 0
     rows: int = MAX_ROWS
     report: Callable[[str], None] = lambda line: None
+    journal: Journal | None = None
     surfaces: dict[tuple[int, int], tuple[Problem, Slopes]] = field(default_factory=dict)
 
     @property
@@ -67,12 +70,27 @@ class Workshop:
             problem.X, problem.y, problem.symbols, problem.noise, problem.weight, self.budget
         )
 
-    def attempt(self, step: Callable[..., None], *arguments: Any) -> None:
+    def attempt(
+        self, step: Callable[..., None], problem: Problem, contest: Contest, *arguments: Any
+    ) -> None:
         """One step of a search; where its linear algebra fails, it has found nothing."""
-        try:
-            step(self, *arguments)
-        except np.linalg.LinAlgError as error:
-            self.report(f"{step.__name__.strip('_')} came to nothing: {error}")
+
+        def action() -> None:
+            try:
+                step(self, problem, contest, *arguments)
+            except np.linalg.LinAlgError as error:
+                self.report(f"{step.__name__.strip('_')} came to nothing: {error}")
+
+        self.step(step.__name__, problem, contest, action)
+
+    def step(
+        self, name: str, problem: Problem, contest: Contest, action: Callable[[], None]
+    ) -> None:
+        """Do what only enters formulas into the contest, unless the journal says what it left."""
+        if self.journal is None:
+            action()
+        else:
+            self.journal.step(name, problem, contest, action)
 
     def is_done(self, contest: Contest, problem: Problem | None = None) -> bool:
         """Whether to stop: nothing is left of the budget, or of the data. Given the problem, also

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -44,6 +45,7 @@ from kansym.estimator.settings import (
     read_settings,
     read_units,
 )
+from kansym.files import in_use
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -65,7 +67,10 @@ class KANRegressor(RegressorMixin, FormulaModel):
     noise: standard deviation of y's error, in units of y (several outputs: one each); estimated
     when None.
     progress: show a line about the search, on a terminal or in a notebook.
-    checkpoint: a file where the search keeps its state; a fit that finds it there goes on from it.
+    checkpoint: a folder, made if missing, where the search keeps its finished steps, at most every
+    second. The same fit on the same data, in another process say, goes on from there, its seconds
+    counted, and finds what it would have found without the interruption; `max_time`,
+    `max_candidates` and `n_jobs` may be others. One process works in a folder at a time.
     required, forbidden: columns that a formula must and must not use.
     features: known inner forms as text, such as "x1 - x2", or "v1" for a column with another name
     than an identifier; they are columns of the search and put back into its formulas.
@@ -128,7 +133,8 @@ class KANRegressor(RegressorMixin, FormulaModel):
         X: [n, columns], y: [n] or [n, outputs], finite, at least two rows; arrays, frames, tensors
         or lists. Names come from frames and series. sample_weight: [n], how often each row counts.
         Ctrl-C ends the search with the best formulas so far. Warns about a constant target.
-        Raises ValueError for bad data or arguments.
+        Raises ValueError for bad data or arguments, and for a checkpoint of another search;
+        FolderInUseError and OSError for one that is in use or cannot be written.
         """
         check_given(self, y)
         check_choice("outliers", self.outliers, OUTLIERS)
@@ -142,7 +148,7 @@ class KANRegressor(RegressorMixin, FormulaModel):
         labels = targets or default_targets(columns, values.shape[1])
         noise = read_noise(self.noise, values.shape[1])
         units = read_units(self.units, columns, labels, setting)
-        file = read_checkpoint(self.checkpoint)
+        place = read_checkpoint(self.checkpoint)
         tables, options = [], []
         started = time.perf_counter()
         for o, label in enumerate(labels):
@@ -155,10 +161,14 @@ class KANRegressor(RegressorMixin, FormulaModel):
                     stacklevel=2,
                 )
             given: dict[str, Any] = {"noise": noise[o], "target_name": label}
-            given["checkpoint"] = checkpoint_of(file, o, len(labels))
             options.append(Options(**setting.options, **given, **_of_units(units[o])))
         options = _less_time(options, time.perf_counter() - started)
-        found = search_all(tables, options, labels, self.n_jobs, setting.shows)
+        with nullcontext() if place is None else in_use(place, "checkpoint") as folder:
+            kept = [
+                replace(given, checkpoint=checkpoint_of(folder, o, len(labels)))
+                for o, given in enumerate(options)
+            ]
+            found = search_all(tables, kept, labels, self.n_jobs, setting.shows)
         self._found = tuple(_in_columns(f, t, setting) for f, t in zip(found, tables, strict=True))
         self._variables, self._names, self._targets = setting.variables, setting.names, targets
         self._rows, self._network = (table, values), None

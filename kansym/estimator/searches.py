@@ -78,7 +78,8 @@ def _one_after_another(
             continue
         left = None
         if o.max_time is not None:
-            spent = time.perf_counter() - started
+            # A search that was gone on with had seconds before this process began.
+            spent = max(time.perf_counter() - started, sum(one.seconds for one in found))
             left = max((o.max_time - spent) / (len(tables) - turn), LEAST_TIME)
         found.append(
             _search(table, replace(o, n_jobs=n_jobs, max_time=left), label if shows else None)
@@ -173,9 +174,10 @@ def count_nodes(expr: Expr) -> int:
     return sum(1 for _ in sympy.preorder_traversal(expr))
 
 
-def checkpoint_of(path: str | Path | None, output: int, n_outputs: int) -> Path | None:
-    """The file of one output's search: the path itself, or name.1.ext, name.2.ext, ..."""
-    if path is None:
-        return None
-    path = Path(path)
-    return path if n_outputs == 1 else path.with_name(f"{path.stem}.{output + 1}{path.suffix}")
+def checkpoint_of(folder: Path | None, output: int, n_outputs: int) -> Path | None:
+    """Where one output's search is kept: the folder itself, or its own within it, made."""
+    if folder is None or n_outputs == 1:
+        return folder
+    own = folder / f"output-{output + 1}"
+    own.mkdir(exist_ok=True)
+    return own

@@ -54,6 +54,8 @@ class History:
     best_step: int = -1
     best_objective: float = math.inf
     grids: tuple[GridScore, ...] = ()
+    taken_back: list[int] = field(default_factory=list)
+    """Steps that ended in NaN or inf, and were taken back."""
 
     @property
     def train_loss(self) -> np.ndarray:
@@ -91,6 +93,7 @@ class History:
         return replace(
             other,
             steps=self.steps + moved,
+            taken_back=self.taken_back + [step + offset for step in other.taken_back],
             best_step=other.best_step + offset if has_better_step else self.best_step,
             best_objective=other.best_objective if is_better else self.best_objective,
         )

@@ -26,6 +26,7 @@ their domains: a pole may be near the data, never among them.
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -106,6 +107,12 @@ class LM:
         self.free.set(theta)
         self.converged = True
         return None
+
+    def state(self) -> Any:
+        return {"mu": self.mu, "growth": self.growth, "stalls": self._stalls}
+
+    def go_on(self, state: Any) -> None:
+        self.mu, self.growth, self._stalls = state["mu"], state["growth"], state["stalls"]
 
     def _prior_model(self, X: Tensor, theta: Tensor) -> QuadraticModel:
         """What the penalty and the smoothing prior add."""

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import copy
+import math
 import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -22,6 +24,7 @@ from kansym.training.grids import is_grid_step, update_grids
 from kansym.training.history import History, StepRecord
 from kansym.training.lm import LM
 from kansym.training.objective import Loss, Objective, Penalty, Value
+from kansym.training.resume import EVERY, FitState, fingerprint, load_fit, save_fit
 from kansym.training.solvers import SOLVERS, Solver
 
 Metric = Callable[[Tensor, Tensor], float | Tensor]
@@ -76,6 +79,14 @@ class FitOptions:
         if self.opt == "LM":
             LM.check(objective, self.lr)
 
+    def settings(self, opt: str) -> dict[str, Any]:
+        """What a stored fit must agree with: all but how long to go on and what is shown."""
+        names = ("lr", "batch", "penalty", "huber_delta", "smooth", "update_grid", "patience")
+        names += ("grid_update_num", "stop_grid_update_step", "seed")
+        loss = self.loss if isinstance(self.loss, str) else getattr(self.loss, "__qualname__", "")
+        known = {name: getattr(self, name) for name in names}
+        return {**known, "opt": opt, "loss": loss, "metrics": sorted(self.metrics)}
+
     def objective(self, opt: str) -> Objective:
         """What the solver named `opt` is to lower."""
         smooth = self.smooth
@@ -84,22 +95,30 @@ class FitOptions:
         return Objective(self.loss, replace(self.penalty, smooth=smooth), self.huber_delta)
 
 
-def train(network: Network, data: Dataset, options: FitOptions) -> History:
+def train(
+    network: Network, data: Dataset, options: FitOptions, checkpoint: Path | None = None
+) -> History:
     """Train in place; the network ends with the best parameters seen, the first ones included.
 
     Best is the lowest loss plus penalty, with the test loss where there is a test part. Steps that
     end in NaN or inf are taken back; one NonFiniteWarning at the end names them. Ctrl-C ends the
     fit like a time limit.
+
+    checkpoint: a file to keep the fit in every few seconds, and at its end; one that is there
+    already is gone on with. Raises ValueError when it is another fit's, CheckpointError when it is
+    damaged.
     """
     n_features = sum(layer.coef.numel() + layer.mask.numel() for layer in network.kan_layers)
     with one_thread_if_small(len(data.X) * n_features):
-        return _Run(network, data, options).run()
+        return _Run(network, data, options, checkpoint).run()
 
 
 class _Run:
     """The state of one fit."""
 
-    def __init__(self, network: Network, data: Dataset, options: FitOptions):
+    def __init__(
+        self, network: Network, data: Dataset, options: FitOptions, checkpoint: Path | None
+    ):
         self.network, self.data, self.options = network, data, options
         opt, reason = options.opt, "asked for"
         if opt == AUTO:
@@ -110,31 +129,68 @@ class _Run:
         self.started = time.perf_counter()
         self.best_state = self.last_finite = _snapshot(network)
         self.failures = 0  # in a row
-        self.taken_back: list[int] = []
+        self.step = 0  # the next
+        self.solver = self._new_solver()
+        self.checkpoint, self.stored = checkpoint, self.started
+        if checkpoint is not None:
+            self.key = fingerprint(network, data, options.settings(opt))
+            state = load_fit(checkpoint, self.key)
+            if state is not None:
+                self._go_on(state)
 
     @torch.enable_grad()
     def run(self) -> History:
-        bar = _ProgressBar(self.options, self.opt)
-        solver = self._new_solver()
+        bar = _ProgressBar(self.options, self.opt, self.step)
         try:
-            self._keep_best(self._record(-1, self._value()))
-            for step in range(self.options.steps):
-                if self._moves_grid(step):
+            if not self.step:
+                self._keep_best(self._record(-1, self._value()))
+            while self.step < self.options.steps and not self._has_ended():
+                if self._moves_grid(self.step):
                     update_grids(self.network, self.data.X)
-                    solver = self._new_solver()
-                solver, reason = self._step(step, solver, bar)
-                if reason:
-                    self.history.stopped = reason
-                    break
+                    self.solver = self._new_solver()
+                reason = self._step(self.step, bar)
+                self.step += 1
+                self.history.stopped = reason or "finished"
+                if self.checkpoint is not None and time.perf_counter() - self.stored > EVERY:
+                    self._store()
+            self._store()
         except KeyboardInterrupt:
             self.history.stopped = "interrupted"
         finally:
             bar.close()
             self.network.load_state_dict(self.best_state)
             self.network.zero_grad()
-        if self.taken_back:
+        if self.history.taken_back:
             self._warn_of_steps_taken_back()
         return self.history
+
+    def _has_ended(self) -> bool:
+        """Whether something other than the number of steps ended the fit."""
+        if self.history.stopped == "max_time":  # there may be more of it than there was
+            return self.history.seconds >= (self.options.max_time or math.inf)
+        return self.history.stopped != "finished"
+
+    def _store(self) -> None:
+        """Keep the fit, between two steps: within one, no two parts of it would fit together."""
+        if self.checkpoint is None:
+            return
+        state = FitState(
+            self.step, self.network.state_dict(), self.best_state, self.solver.state(),
+            self.generator.get_state(), self.history, self.failures,
+            time.perf_counter() - self.started,
+        )  # fmt: skip
+        save_fit(self.checkpoint, self.key, self.network, state)
+        self.stored = time.perf_counter()
+
+    def _go_on(self, state: FitState) -> None:
+        """Be where the stored fit was; its seconds count."""
+        self.network.load_state_dict(state.network)
+        self.best_state, self.last_finite = state.best, _snapshot(self.network)
+        self.solver = self._new_solver()
+        self.solver.go_on(state.solver)
+        self.generator.set_state(state.generator)
+        self.history, self.failures, self.step = state.history, state.failures, state.step
+        self.started -= state.seconds
 
     def _new_solver(self) -> Solver:
         return SOLVERS[self.opt](self.network, self.objective, self.options.lr)
@@ -143,9 +199,10 @@ class _Run:
         o = self.options
         return o.update_grid and is_grid_step(step, o.grid_update_num, o.stop_grid_update_step)
 
-    def _step(self, step: int, solver: Solver, bar: _ProgressBar) -> tuple[Solver, str | None]:
+    def _step(self, step: int, bar: _ProgressBar) -> str | None:
+        """One step; the reason to stop after it, if any."""
         X, y, weight = self._batch()
-        value = solver.step(X, y, weight)
+        value = self.solver.step(X, y, weight)
         if value is None or X is not self.data.X:
             value = self._value()
         if not bool(torch.isfinite(value.objective)):
@@ -156,7 +213,7 @@ class _Run:
         self.history.steps.append(record)
         bar.show(record)
         self._keep_best(record)
-        return solver, self._reason_to_stop(record, solver)
+        return self._reason_to_stop(record)
 
     @torch.no_grad()
     def _value(self) -> Value:
@@ -170,15 +227,16 @@ class _Run:
         rows = torch.randperm(len(X), generator=self.generator)[:size].to(X.device)
         return X[rows], y[rows], None if weight is None else weight[rows]
 
-    def _take_back(self, step: int) -> tuple[Solver, str | None]:
+    def _take_back(self, step: int) -> str | None:
         self.network.load_state_dict(self.last_finite)
         self.failures += 1
-        self.taken_back.append(step)
-        return self._new_solver(), "non-finite" if self.failures >= MAX_FAILURES else None
+        self.history.taken_back.append(step)
+        self.solver = self._new_solver()
+        return "non-finite" if self.failures >= MAX_FAILURES else None
 
     def _warn_of_steps_taken_back(self) -> None:
-        shown = ", ".join(map(str, self.taken_back[:MAX_SHOWN]))
-        left = len(self.taken_back) - MAX_SHOWN
+        shown = ", ".join(map(str, self.history.taken_back[:MAX_SHOWN]))
+        left = len(self.history.taken_back) - MAX_SHOWN
         if left > 0:
             shown = f"{shown} and {left} more"
         warnings.warn(
@@ -219,7 +277,7 @@ class _Run:
             self.history.best_step = record.step
             self.history.best_objective = loss + record.penalty
 
-    def _reason_to_stop(self, record: StepRecord, solver: Solver) -> str | None:
+    def _reason_to_stop(self, record: StepRecord) -> str | None:
         o = self.options
         if any(callback(self.network, record) is True for callback in o.callbacks):
             return "callback"
@@ -227,7 +285,7 @@ class _Run:
             return "max_time"
         if o.patience is not None and record.step - self.history.best_step >= o.patience:
             return "patience"
-        return "converged" if solver.converged else None
+        return "converged" if self.solver.converged else None
 
 
 def _snapshot(network: Network) -> dict[str, Any]:
@@ -238,10 +296,10 @@ def _snapshot(network: Network) -> dict[str, Any]:
 class _ProgressBar:
     """A line on standard error with loss, test loss, penalty and active edges."""
 
-    def __init__(self, options: FitOptions, opt: str):
+    def __init__(self, options: FitOptions, opt: str, step: int):
         self.bar = None
         if options.progress:
-            self.bar = new_bar(total=options.steps, desc=opt, leave=True)
+            self.bar = new_bar(total=options.steps, initial=step, desc=opt, leave=True)
 
     def show(self, record: StepRecord) -> None:
         if self.bar is None:

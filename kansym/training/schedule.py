@@ -17,6 +17,7 @@ import time
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from itertools import pairwise
+from pathlib import Path
 
 import torch
 
@@ -58,13 +59,18 @@ def check_judge(data: Dataset, options: FitOptions) -> None:
 
 
 def train_on_grids(
-    network: Network, data: Dataset, options: FitOptions, grids: Sequence[int]
+    network: Network,
+    data: Dataset,
+    options: FitOptions,
+    grids: Sequence[int],
+    folder: Path | None = None,
 ) -> History:
     """`train` on each grid in turn, in place, until a grid does not better the one before by a
     tenth; the network ends on the best. Every grid gets `options.steps` steps.
 
     The history holds the steps on all grids, and how each did; `best_step` lies on the grid that
-    was kept.
+    was kept. folder: where to keep a file for each grid, see `train`; grids that were done are then
+    passed over.
     """
     whole: History | None = None
     best = network.layers
@@ -73,7 +79,11 @@ def train_on_grids(
     try:
         for grid in grids:
             refine_grids(network, grid)
-            history = train(network, data, replace(options, max_time=left))
+            begun = time.perf_counter()
+            file = None if folder is None else folder / f"grid-{grid}.kansym"
+            history = train(network, data, replace(options, max_time=left), file)
+            # Seconds of the run that this one goes on from count as if spent in it.
+            started -= max(0.0, history.seconds - (time.perf_counter() - begun))
             score = _score(network, data, options.objective(history.opt), history)
             is_better = not scores or score < WORTHWHILE * min(s.score for s in scores)
             scores.append(GridScore(grid, "gcv" if data.X_test is None else "test", score))

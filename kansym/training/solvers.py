@@ -1,13 +1,15 @@
 """Solvers: objects with one method, `step`, that lowers an objective in place.
 
 `step` returns the objective after the step where the solver knows it. `converged` says that further
-steps cannot help. The loop makes a new solver when the grids moved.
+steps cannot help. The loop makes a new solver when the grids moved. `state` is what a solver
+remembers from step to step, a tree of numbers, tensors, lists and dicts; a new solver that is given
+it to `go_on` with does what the old one would.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -23,9 +25,15 @@ class Solver(Protocol):
 
     def step(self, X: Tensor, y: Tensor, weight: Tensor | None = None) -> Value | None: ...
 
+    def state(self) -> Any: ...
+
+    def go_on(self, state: Any) -> None: ...
+
 
 class _ByGradient:
     """What LBFGS and Adam share: a gradient that is made ready once for the same rows."""
+
+    optimizer: torch.optim.Optimizer
 
     def __init__(self, network: Network, objective: Objective):
         self.network, self.objective = network, objective
@@ -36,6 +44,12 @@ class _ByGradient:
         if self._gradient is None or not self._gradient.is_of(X, y, weight):
             self._gradient = Gradient(self.network, self.objective, X, y, weight)
         return self._gradient
+
+    def state(self) -> Any:
+        return self.optimizer.state_dict()
+
+    def go_on(self, state: Any) -> None:
+        self.optimizer.load_state_dict(state)
 
 
 class LBFGS(_ByGradient):
@@ -59,7 +73,7 @@ class LBFGS(_ByGradient):
         def closure() -> Tensor:
             return gradient().objective
 
-        self.optimizer.step(closure)  # pyright: ignore[reportArgumentType]
+        self.optimizer.step(closure)  # pyright: ignore[reportCallIssue, reportArgumentType]
 
 
 class Adam(_ByGradient):

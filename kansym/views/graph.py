@@ -6,7 +6,7 @@ edges are left out of the product, and here. Edge attributes use the
 public indices (l, i, j): layer, input node, output subnode, as in `layer.mask[j, i]`.
 
     graph n_rows; masked: (l, i, j) of the edges that are switched off
-    node  kind "input" | "sum" | "product" | "subnode", is_output, row, index, label, default_name,
+    node  kind "input" | "sum" | "product" | "subnode", is_output, row, index, label,
           score; of an input also shift and scale: the first layer sees scale * (x - shift)
     edge  kind "spline" | "symbolic", l, i, j, function, affine (a, b, c, d), score,
           curve (x, y) over the range of X, grid (low, high), grid_curve (x, y) over grid and X,
@@ -60,12 +60,9 @@ def network_graph(
     targets = node_names("target_names", target_names, network.n_out, "y")
     _add_nodes(graph, network)
     last = len(network.width) - 1
-    for row, names, is_default in (
-        (0, inputs, not feature_names),
-        (last, targets, not target_names),
-    ):
+    for row, names in ((0, inputs), (last, targets)):
         for index, name in enumerate(names):
-            graph.nodes[row, index].update(label=name, default_name=is_default)
+            graph.nodes[row, index].update(label=name)
     for index, (shift, scale) in enumerate(
         zip(network.input_shift.tolist(), network.input_scale.tolist(), strict=True)
     ):
@@ -126,7 +123,7 @@ def _add_node(
     graph: nx.DiGraph, key: NodeKey, kind: str, row: int, index: int, is_output: bool = False
 ) -> None:
     graph.add_node(
-        key, kind=kind, row=row, index=index, is_output=is_output, label="", default_name=True,
+        key, kind=kind, row=row, index=index, is_output=is_output, label="",
         score=math.nan,
     )  # fmt: skip
 

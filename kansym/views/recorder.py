@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,6 +16,7 @@ from PIL import Image
 
 from kansym import scores
 from kansym.errors import NoSampleError, check_choice, check_positive_int, is_number
+from kansym.files import write_atomically
 from kansym.network import Network
 from kansym.training.history import StepRecord
 from kansym.views.diagram import draw
@@ -81,7 +83,12 @@ class Recorder:
         pause = round(1000 / fps)
         pauses = [pause] * (len(frames) - 1) + [max(1000, pause)]
         first = next(pictures)
-        first.save(path, save_all=True, append_images=pictures, duration=pauses, loop=0, disposal=2)
+        film = io.BytesIO()
+        first.save(
+            film, Image.registered_extensions()[path.suffix.lower()], save_all=True,
+            append_images=pictures, duration=pauses, loop=0, disposal=2,
+        )  # fmt: skip
+        write_atomically(path, film.getvalue())
         return path
 
     def save_frames(self, folder: str | Path, beta: float = 3.0, dpi: int = 100) -> list[Path]:
@@ -93,7 +100,9 @@ class Recorder:
         frames = self._checked_frames()
         for number, image in enumerate(self.images(beta, dpi)):
             paths.append(folder / f"frame_{number:04d}_step_{frames[number].record.step:05d}.png")
-            image.save(paths[-1])
+            picture = io.BytesIO()
+            image.save(picture, "png")
+            write_atomically(paths[-1], picture.getvalue())
         return paths
 
     def images(self, beta: float = 3.0, dpi: int = 100) -> Iterator[Image.Image]:

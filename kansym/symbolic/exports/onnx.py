@@ -17,6 +17,7 @@ import torch
 
 from kansym import bspline
 from kansym.errors import ExportError
+from kansym.files import write_atomically
 from kansym.layer import KANLayer, SymbolicGroup
 from kansym.network import Network
 
@@ -33,7 +34,7 @@ def write_onnx(network: Network, path: str | Path, names: dict[str, str] | None 
     onnx = _import_onnx()
     model = network_graph(network, names)
     onnx.checker.check_model(model)
-    Path(path).write_bytes(model.SerializeToString())
+    write_atomically(path, model.SerializeToString())
 
 
 def _import_onnx() -> Any:

@@ -5,7 +5,6 @@ Places are those of `views.layout`, in SVG units with y downwards; colours are i
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +15,7 @@ import sympy
 
 from kansym.structure import Removal
 from kansym.symbolic.formula import round_floats
+from kansym.symbolic.names import read_symbol
 from kansym.views.diagram import edge_alpha
 from kansym.views.edge import function_of, significant
 from kansym.views.layout import TAG_LIFT, Box, Layout, Words, edge_curve, edge_lines, make_layout
@@ -261,8 +261,12 @@ def _label(graph: nx.DiGraph, words: Words, layout: Layout) -> Label:
     size = words.size / 72 * UNIT
     node = graph.nodes[words.node]
     name = str(node["label"])
-    parts = re.fullmatch(r"([A-Za-z])(\d*)", name) if node["default_name"] else None
-    text, index = (parts[1], parts[2]) if parts else (shortened(printable(name), 18), "")
+    symbol = read_symbol(name)
+    text, index = (
+        (shortened(printable(name), 18), "")
+        if symbol is None or symbol.unit
+        else (symbol.letter, ",".join(symbol.subscripts))
+    )
     if words.va == "top" and not words.rotation:
         y += 0.8 * size
     if words.rotation == 90:  # SVG has no vertical anchor that all browsers know
