@@ -39,7 +39,7 @@ format: $(STAMP)
 	$(BIN)/ruff format .
 
 # The C kernels are part of the installation: when their sources change, it is made again.
-$(STAMP): pyproject.toml constraints.txt Makefile hatch_build.py $(wildcard kansym/kernels/core/*)
+$(STAMP): pyproject.toml constraints.txt Makefile hatch_build.py kansym/kernels/build.py $(wildcard kansym/kernels/core/*)
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[test]"
 	touch $(STAMP)
@@ -48,7 +48,7 @@ clean:
 	rm -rf $(VENV) .venv-bench demo-out build dist
 
 # Peers live in an environment of their own.
-.venv-bench/.stamp: benchmarks/requirements.txt pyproject.toml constraints.txt hatch_build.py $(wildcard kansym/kernels/core/*)
+.venv-bench/.stamp: benchmarks/requirements.txt pyproject.toml constraints.txt hatch_build.py kansym/kernels/build.py $(wildcard kansym/kernels/core/*)
 	test -x .venv-bench/bin/python || $(PYTHON) -m venv .venv-bench
 	.venv-bench/bin/python -m pip install --quiet -c constraints.txt -e . -r benchmarks/requirements.txt
 	touch $@
