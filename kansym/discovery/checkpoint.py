@@ -1,7 +1,8 @@
 """The formulas of a search on disk, so that an interrupted one need not begin again.
 
 A JSON file, written whole beside the old one and then put in its place: a crash leaves the old one.
-Formulas are stored as text and read back without being executed.
+It holds a checksum of itself: a file that was damaged must not load as other formulas. Formulas
+are stored as text and read back without being executed.
 """
 
 from __future__ import annotations
@@ -20,12 +21,14 @@ from sympy import Symbol
 
 from kansym.discovery.records import Options, Table
 from kansym.symbolic.constants import decimal
-from kansym.symbolic.formula import Expr
+from kansym.symbolic.formula import Expr, is_real
+from kansym.symbolic.ordinary import check_ordinary, check_power
 
 VERSION = 1
 MAX_BYTES = 10_000_000
-MAX_DEPTH = 60  # of a formula's tree
-LARGEST_POWER, MAX_BITS = 1000, 10_000  # of a power, and of what a power of numbers comes to
+MAX_FORMULAS = 1000
+MAX_LENGTH = 20_000  # of a formula's text
+MAX_DEPTH = 60  # of its tree
 
 _FUNCTIONS = {
     name: getattr(sympy, name)
@@ -62,9 +65,14 @@ def save(
 ) -> None:
     """(formula, found_by) pairs; the formulas in x0, x1, ... so that no name can be misread."""
     state = {"version": VERSION, "key": key, "columns": len(symbols), "formulas": list(formulas)}
+    state["seal"] = _seal(state)
     beside = path.with_name(path.name + ".part")
     beside.write_text(json.dumps(state), encoding="utf-8")
     os.replace(beside, path)
+
+
+def _seal(state: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(state, sort_keys=True).encode()).hexdigest()
 
 
 def to_text(expr: Expr, symbols: Sequence[Symbol]) -> str:
@@ -80,44 +88,72 @@ def load(path: Path, key: str, symbols: Sequence[Symbol]) -> list[tuple[Expr, st
     """
     if not path.exists():
         return []
-    if path.stat().st_size > MAX_BYTES:
-        raise ValueError(f"checkpoint {str(path)!r} is too large to be one; choose another path")
+    if not path.is_file() or path.stat().st_size > MAX_BYTES:
+        raise ValueError(f"checkpoint {str(path)!r} is no file or too large; choose another path")
+    way_out = "remove it or choose another path"
     try:
-        state = json.loads(path.read_text(encoding="utf-8"))
-        formulas = [(str(text), str(found_by)) for text, found_by in state["formulas"]]
-        version, stored = state["version"], state["key"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(
-            f"checkpoint {str(path)!r} cannot be read ({error}); remove it or choose another path"
-        ) from error
+        version, stored, formulas = _read(path.read_bytes()[: MAX_BYTES + 1])
+    except (ValueError, RecursionError, OSError) as error:
+        raise ValueError(f"checkpoint {str(path)!r} cannot be read ({error}); {way_out}") from error
     if version != VERSION or stored != key:
         raise ValueError(
             f"checkpoint {str(path)!r} belongs to another search (other data or other settings); "
-            "remove it or choose another path"
+            f"{way_out}"
         )
-    return [(parse(text, symbols), found_by) for text, found_by in formulas]
+    try:
+        return [(parse(text, symbols), found_by) for text, found_by in formulas]
+    except ValueError as error:
+        raise ValueError(f"checkpoint {str(path)!r} cannot be read ({error}); {way_out}") from error
+
+
+def _read(data: bytes) -> tuple[Any, Any, list[tuple[str, str]]]:
+    """Version, key and formulas of a file whose seal is right."""
+    state = json.loads(data.decode())
+    if not isinstance(state, dict) or state.pop("seal", None) != _seal(state):
+        raise ValueError("it is damaged, or no checkpoint: its checksum does not match")
+    formulas = state.get("formulas")
+    is_list = isinstance(formulas, list) and len(formulas) <= MAX_FORMULAS
+    if not is_list or not all(map(_is_pair_of_texts, formulas)):
+        raise ValueError(f"formulas must be at most {MAX_FORMULAS} pairs of texts")
+    return state.get("version"), state.get("key"), [(text, by) for text, by in formulas]
+
+
+def _is_pair_of_texts(pair: Any) -> bool:
+    return isinstance(pair, list) and len(pair) == 2 and all(isinstance(p, str) for p in pair)
 
 
 def parse(text: str, symbols: Sequence[Symbol]) -> Expr:
     """The formula that `to_text` wrote. ValueError for anything else: nothing is executed."""
+    if len(text) > MAX_LENGTH:
+        raise ValueError(f"not a formula: longer than {MAX_LENGTH} characters")
     names = {f"x{i}": s for i, s in enumerate(symbols)}
     try:
         tree = ast.parse(text, mode="eval").body
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         raise ValueError(f"not a formula: {text[:60]!r}") from error
-    return _built(tree, names, 0)
+    try:
+        expr = _checked(tree, names, 0)
+    except ValueError as error:
+        raise ValueError(f"not a formula: {error}") from error
+    if not is_real(expr):
+        raise ValueError(f"not a formula: {text[:60]!r} is not real")
+    return expr
+
+
+def _checked(node: ast.AST, names: dict[str, Symbol], depth: int) -> Expr:
+    if depth > MAX_DEPTH:
+        raise ValueError("nested too deeply")
+    return check_ordinary(_built(node, names, depth + 1))
 
 
 def _built(node: ast.AST, names: dict[str, Symbol], depth: int) -> Expr:
-    if depth > MAX_DEPTH:
-        raise ValueError("not a formula: nested too deeply")
     if isinstance(node, ast.BinOp) and type(node.op) in _OPERATORS:
-        left, right = (_built(part, names, depth + 1) for part in (node.left, node.right))
-        if isinstance(node.op, ast.Pow) and not _is_small_power(left, right):
-            raise ValueError("not a formula: a power too large")
+        left, right = (_checked(part, names, depth) for part in (node.left, node.right))
+        if isinstance(node.op, ast.Pow):
+            check_power(left, right)
         return _OPERATORS[type(node.op)](left, right)
     if isinstance(node, ast.UnaryOp) and isinstance(node.op, (ast.USub, ast.UAdd)):
-        value = _built(node.operand, names, depth + 1)
+        value = _checked(node.operand, names, depth)
         return -value if isinstance(node.op, ast.USub) else value
     if isinstance(node, ast.Constant) and _is_number(node.value):
         return decimal(node.value) if isinstance(node.value, float) else sympy.Integer(node.value)
@@ -128,19 +164,9 @@ def _built(node: ast.AST, names: dict[str, Symbol], depth: int) -> Expr:
     if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and not node.keywords:
         function = _FUNCTIONS.get(node.func.id)
         if function is not None and len(node.args) == _N_ARGUMENTS.get(node.func.id, 1):
-            return function(*(_built(arg, names, depth + 1) for arg in node.args))
-    raise ValueError(f"not a formula: {ast.dump(node)[:60]}")
+            return function(*(_checked(arg, names, depth) for arg in node.args))
+    raise ValueError(f"{type(node).__name__} has no place in it")
 
 
 def _is_number(value: Any) -> bool:
     return type(value) is int or (type(value) is float and math.isfinite(value))
-
-
-def _is_small_power(base: Expr, power: Expr) -> bool:
-    """Whether SymPy, which works powers of numbers out, is done with it at once."""
-    if not power.is_number:
-        return True
-    if not (power.is_real and abs(power) <= LARGEST_POWER):
-        return False
-    digits = max((abs(int(n)) for q in base.atoms(sympy.Rational) for n in (q.p, q.q)), default=1)
-    return not base.is_number or digits.bit_length() * abs(float(power)) <= MAX_BITS

@@ -20,6 +20,7 @@ from kansym.errors import suggestion
 from kansym.functions import function_names, get_function
 from kansym.symbolic.constants import NamedConstant
 from kansym.symbolic.formula import Expr, is_real
+from kansym.symbolic.ordinary import check_ordinary
 
 MAX_LENGTH = 400  # of a form's text
 MAX_POWER = 100
@@ -90,6 +91,10 @@ def read_forms(
     return Forms(exprs, tuple(Symbol(f"{letter}{f + 1}", real=True) for f in range(len(exprs))))
 
 
+class _NotOrdinary(Exception):
+    """A part of a form that is no ordinary number; the reader adds which form."""
+
+
 class _Reader:
     """One form's text, walked node by node: whatever is not listed here is refused."""
 
@@ -107,6 +112,10 @@ class _Reader:
             expr = self._walk(tree.body)
         except (SyntaxError, RecursionError, MemoryError) as error:
             raise ValueError(f"{self.label} is not a formula: {self.text!r}") from error
+        except _NotOrdinary as error:
+            raise ValueError(
+                f"{self.label} must be a real formula in the columns, got {error} in {self.text!r}"
+            ) from error
         if not expr.free_symbols or expr.is_Symbol or not is_real(expr):
             raise ValueError(
                 f"{self.label} must be a real formula in the columns, more than one of them alone, "
@@ -115,6 +124,13 @@ class _Reader:
         return expr
 
     def _walk(self, node: ast.expr) -> Any:
+        expr = self._built(node)
+        try:
+            return check_ordinary(expr)
+        except ValueError as error:
+            raise _NotOrdinary(str(error)) from error
+
+    def _built(self, node: ast.expr) -> Any:
         if isinstance(node, ast.Constant) and type(node.value) in (int, float):
             whole = isinstance(node.value, int)
             return sympy.Integer(node.value) if whole else sympy.Float(node.value, 17)
