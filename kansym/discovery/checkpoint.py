@@ -133,7 +133,7 @@ def parse(text: str, symbols: Sequence[Symbol]) -> Expr:
         raise ValueError(f"not a formula: {text[:60]!r}") from error
     try:
         expr = _checked(tree, names, 0)
-    except ValueError as error:
+    except (ValueError, ArithmeticError) as error:
         raise ValueError(f"not a formula: {error}") from error
     if not is_real(expr):
         raise ValueError(f"not a formula: {text[:60]!r} is not real")

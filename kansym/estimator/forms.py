@@ -107,10 +107,12 @@ class _Reader:
                 f"{self.label} must be text of at most {MAX_LENGTH} characters such as 'x1 - x2', "
                 f"got {self.text!r:.60}"
             )
+        if "\0" in self.text:
+            raise ValueError(f"{self.label} is not a formula: {self.text!r}")
         try:
             tree = ast.parse(self.text.strip(), mode="eval")
             expr = self._walk(tree.body)
-        except (SyntaxError, RecursionError, MemoryError) as error:
+        except (SyntaxError, RecursionError, MemoryError, ArithmeticError) as error:
             raise ValueError(f"{self.label} is not a formula: {self.text!r}") from error
         except _NotOrdinary as error:
             raise ValueError(

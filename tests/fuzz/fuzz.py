@@ -5,6 +5,7 @@ Needs atheris (pip install kansym[fuzz]). A failure worth keeping goes to tests/
 """
 
 import argparse
+import hashlib
 import sys
 from pathlib import Path
 
@@ -45,7 +46,12 @@ def _quoted(word):
 
 
 def _one_input(data):
-    targets.check(sys.argv[1], data)
+    try:
+        targets.check(sys.argv[1], data)
+    except BaseException:  # atheris itself does not always come to write it
+        name = f"crash-{hashlib.sha256(data).hexdigest()[:12]}"
+        (Path(sys.argv[2]) / name).write_bytes(data)
+        raise
 
 
 if __name__ == "__main__":
