@@ -10,7 +10,7 @@ BENCHES := bench-step bench-train bench-sparsity bench-name bench-scaling bench-
 wheel: $(STAMP)
 	$(BIN)/python -m pip wheel --quiet --no-deps -w dist .
 
-.PHONY: demo test test-slow reliability lint format clean wheel bench $(BENCHES) bench-pipeline \
+.PHONY: demo test test-slow reliability fuzz lint format clean wheel bench $(BENCHES) bench-pipeline \
 	bench-recovery bench-tables bench-networks
 
 demo: $(STAMP)
@@ -28,6 +28,13 @@ test-slow: $(STAMP)
 # The whole reliability suite, slow cases too, and its table in docs/reliability.md.
 reliability: $(STAMP)
 	$(PYTEST) tests/reliability -m "slow or not slow" --reliability-table $(CURDIR)/docs/reliability.md
+
+# Fuzz every target for SECONDS; what was found lies in build/fuzz (see tests/fuzz/fuzz.py).
+SECONDS ?= 600
+fuzz: $(STAMP)
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[fuzz]"
+	for name in formula search model table; do \
+		$(BIN)/python tests/fuzz/fuzz.py $$name build/fuzz/$$name --seconds $(SECONDS) || exit 1; done
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

@@ -395,7 +395,9 @@ _BUILTIN_NAMES = frozenset(_REGISTRY)
 
 def _is_interval(domain: Any) -> bool:
     is_pair = isinstance(domain, (tuple, list)) and len(domain) == 2
-    return is_pair and all(isinstance(end, (int, float)) for end in domain) and domain[0] < domain[1]
+    return (
+        is_pair and all(isinstance(end, (int, float)) for end in domain) and domain[0] < domain[1]
+    )
 
 
 def _probe(name: str, form: Callable[[Tensor], Tensor], points: np.ndarray) -> np.ndarray:

@@ -20,13 +20,13 @@ if TYPE_CHECKING:
 
 # Below this many rows a test part would be too small to mean anything.
 MIN_ROWS_FOR_TEST = 50
-# What a file may ask for: columns, blank lines before the first row, and how much larger than the
-# file a Parquet table may be (one constant takes no room there), in cells.
+# What a file may ask for. Repeated values take no room in a Parquet file: of its cells, some are
+# free, and more only with the size of the file.
 MAX_COLUMNS = 10_000
 MAX_LINE = 10_000_000  # characters of the header
 MAX_BLANK_LINES = 10_000
-MAX_EXPANSION = 1000
 FREE_CELLS = 10_000_000
+MAX_CELLS_PER_BYTE = 10
 
 
 def read_table(path: str | Path) -> pd.DataFrame:
@@ -154,7 +154,9 @@ def _read_header(path: Path, suffix: str) -> tuple[list[str], str]:
         else:
             rows = csv.reader(file, delimiter=separator, skipinitialspace=True)
         filled = _filled(rows, path)
-        names, first = next(filled), next(filled, [])
+        names, first = next(filled, []), next(filled, [])
+    if not names:  # a quotation mark and nothing in it
+        raise ValueError(f"{path.name!r} has no header")
     if len(first) > len(names):
         # pandas would take the first column for row labels and shift all names by one.
         raise ValueError(
@@ -190,7 +192,7 @@ def _read_parquet(path: Path) -> pd.DataFrame:
         with path.open("rb") as raw, pq.ParquetFile(raw, page_checksum_verification=True) as file:
             names, rows = file.schema_arrow.names, file.metadata.num_rows
             _check_columns_of_file(names, path)
-            limit = FREE_CELLS + MAX_EXPANSION * path.stat().st_size
+            limit = FREE_CELLS + MAX_CELLS_PER_BYTE * path.stat().st_size
             if rows * len(names) > limit:
                 raise ValueError(
                     f"it claims {rows} rows, too many for its size; read it with pandas and pass"

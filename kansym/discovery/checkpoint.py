@@ -13,6 +13,7 @@ import json
 import math
 import os
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from sympy import Symbol
 from kansym.discovery.records import Options, Table
 from kansym.symbolic.constants import decimal
 from kansym.symbolic.formula import Expr, is_real
-from kansym.symbolic.ordinary import check_ordinary, check_power
+from kansym.symbolic.ordinary import check_argument, check_ordinary, check_power
 
 VERSION = 1
 MAX_BYTES = 10_000_000
@@ -63,12 +64,25 @@ def fingerprint(table: Table, options: Options) -> str:
 def save(
     path: Path, key: str, formulas: Sequence[tuple[str, str]], symbols: Sequence[Symbol]
 ) -> None:
-    """(formula, found_by) pairs; the formulas in x0, x1, ... so that no name can be misread."""
-    state = {"version": VERSION, "key": key, "columns": len(symbols), "formulas": list(formulas)}
+    """(formula, found_by) pairs; the formulas in x0, x1, ... so that no name can be misread.
+
+    A formula that could not be read back, such as one of six nested functions, is left out.
+    """
+    readable = [pair for pair in formulas if _is_readable(pair[0], tuple(symbols))]
+    state = {"version": VERSION, "key": key, "columns": len(symbols), "formulas": readable}
     state["seal"] = _seal(state)
     beside = path.with_name(path.name + ".part")
     beside.write_text(json.dumps(state), encoding="utf-8")
     os.replace(beside, path)
+
+
+@lru_cache(maxsize=1000)
+def _is_readable(text: str, symbols: tuple[Symbol, ...]) -> bool:
+    try:
+        parse(text, symbols)
+    except ValueError:
+        return False
+    return True
 
 
 def _seal(state: dict[str, Any]) -> str:
@@ -126,6 +140,8 @@ def parse(text: str, symbols: Sequence[Symbol]) -> Expr:
     """The formula that `to_text` wrote. ValueError for anything else: nothing is executed."""
     if len(text) > MAX_LENGTH:
         raise ValueError(f"not a formula: longer than {MAX_LENGTH} characters")
+    if not text.isascii():
+        raise ValueError(f"not a formula: {text[:60]!r}")
     names = {f"x{i}": s for i, s in enumerate(symbols)}
     try:
         tree = ast.parse(text, mode="eval").body
@@ -164,7 +180,7 @@ def _built(node: ast.AST, names: dict[str, Symbol], depth: int) -> Expr:
     if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and not node.keywords:
         function = _FUNCTIONS.get(node.func.id)
         if function is not None and len(node.args) == _N_ARGUMENTS.get(node.func.id, 1):
-            return function(*(_checked(arg, names, depth) for arg in node.args))
+            return function(*(check_argument(_checked(arg, names, depth)) for arg in node.args))
     raise ValueError(f"{type(node).__name__} has no place in it")
 
 

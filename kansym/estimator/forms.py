@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import operator
+import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -20,7 +21,7 @@ from kansym.errors import suggestion
 from kansym.functions import function_names, get_function
 from kansym.symbolic.constants import NamedConstant
 from kansym.symbolic.formula import Expr, is_real
-from kansym.symbolic.ordinary import check_ordinary
+from kansym.symbolic.ordinary import check_argument, check_ordinary
 
 MAX_LENGTH = 400  # of a form's text
 MAX_POWER = 100
@@ -107,8 +108,9 @@ class _Reader:
                 f"{self.label} must be text of at most {MAX_LENGTH} characters such as 'x1 - x2', "
                 f"got {self.text!r:.60}"
             )
-        if "\0" in self.text:
-            raise ValueError(f"{self.label} is not a formula: {self.text!r}")
+        # Python reads a look-alike of a letter as that letter.
+        if "\0" in self.text or unicodedata.normalize("NFKC", self.text) != self.text:
+            raise ValueError(f"{self.label} is not a formula in plain letters: {self.text!r}")
         try:
             tree = ast.parse(self.text.strip(), mode="eval")
             expr = self._walk(tree.body)
@@ -126,9 +128,11 @@ class _Reader:
         return expr
 
     def _walk(self, node: ast.expr) -> Any:
-        expr = self._built(node)
+        return self._ordinary(check_ordinary, self._built(node))
+
+    def _ordinary(self, check: Callable[[Expr], Expr], expr: Expr) -> Expr:
         try:
-            return check_ordinary(expr)
+            return check(expr)
         except ValueError as error:
             raise _NotOrdinary(str(error)) from error
 
@@ -179,4 +183,4 @@ class _Reader:
             )
         if len(arguments) != 1:
             raise ValueError(f"{self.label}: {name} takes one argument, got {len(arguments)}")
-        return get_function(name).sympy(arguments[0])
+        return get_function(name).sympy(self._ordinary(check_argument, arguments[0]))

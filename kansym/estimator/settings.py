@@ -22,7 +22,6 @@ from kansym.functions import function_names, get_library
 from kansym.symbolic import names as naming
 from kansym.symbolic.constants import NamedConstant
 
-
 MAX_NAME = 40
 
 

@@ -22,15 +22,22 @@ MAX_BITS = 10_000  # of what a power of numbers comes to
 
 def check_ordinary(expr: Expr) -> Expr:
     """The expression, whose parts have passed. ValueError when it is a number that is not real or
-    larger than 1e300 or nested deeply, a power above 1000, a Bessel function of an order above 10,
-    or has more than 5 functions inside each other."""
+    larger than 1e300 or nested deeply, a power above 1000, or a Bessel function of an order above
+    10."""
     if expr.is_number:
         _check_number(expr)
     elif expr.is_Pow and expr.exp.is_Number and abs(expr.exp) > LARGEST_POWER:
         raise ValueError(f"a power larger than {LARGEST_POWER}")
     elif isinstance(expr, sympy.besselj):
         _check_order(expr)
-    if _functions(expr) > MAX_FUNCTIONS:
+    return expr
+
+
+def check_argument(expr: Expr) -> Expr:
+    """What a function is to be applied to; ValueError when 5 functions are inside each other there.
+
+    Before it is applied: the time is spent while it is."""
+    if _functions(expr) >= MAX_FUNCTIONS:
         raise ValueError(f"more than {MAX_FUNCTIONS} functions inside each other")
     return expr
 
