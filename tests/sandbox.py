@@ -90,13 +90,13 @@ def search_rows():
     import numpy as np
 
     X = np.random.default_rng(0).uniform(1, 2, (40, 2))
-    return X, X[:, 0] * X[:, 1]
+    return X, np.exp(-X[:, 0]) * np.sin(4 * X[:, 1]) + X[:, 1] ** 0.7
 
 
 def _search(path):
     from kansym import KANRegressor
 
-    est = KANRegressor(max_time=None, max_candidates=1, random_state=0, checkpoint=path)
+    est = KANRegressor(max_time=None, max_candidates=20, random_state=0, checkpoint=path)
     est.fit(*search_rows())
     return f"{est.formula_} {est.equations_.to_csv()}"
 

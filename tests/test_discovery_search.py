@@ -1,6 +1,7 @@
 """The search as a whole: what it ranks first, what it lets pass, what it keeps, and what it says of
 the formula it found."""
 
+import contextlib
 import json
 import math
 
@@ -290,6 +291,24 @@ def test_a_file_that_is_no_checkpoint_is_refused(tmp_path, text):
     path.write_text(text)
     with pytest.raises(ValueError, match=r"checkpoint .* cannot be read"):
         checkpoint.load(path, "key", SYMBOLS)
+
+
+def test_a_damaged_checkpoint_comes_back_as_it_was_or_not_at_all(tmp_path):
+    path = tmp_path / "state.json"
+    checkpoint.save(path, "key", [("x0 + 0.5", "monomial"), ("2.25*x0*x1", "pairs")], SYMBOLS)
+    data, formulas = path.read_bytes(), checkpoint.load(path, "key", SYMBOLS)
+    for place in range(len(data)):
+        for bit in (1, 16):
+            path.write_bytes(data[:place] + bytes([data[place] ^ bit]) + data[place + 1 :])
+            with contextlib.suppress(ValueError):
+                assert checkpoint.load(path, "key", SYMBOLS) == formulas
+
+
+def test_what_could_not_be_read_back_is_not_stored(tmp_path):
+    path = tmp_path / "state.json"
+    nested = "sin(" * 9 + "x0" + ")" * 9
+    checkpoint.save(path, "key", [("x0", "a"), (nested, "b"), ("zoo*x0", "c")], SYMBOLS)
+    assert checkpoint.load(path, "key", SYMBOLS) == [(x1, "a")]
 
 
 # -- rows held out, verdicts ----------------------------------------------------------------------

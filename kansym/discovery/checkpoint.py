@@ -125,9 +125,9 @@ def _read(data: bytes) -> tuple[Any, Any, list[tuple[str, str]]]:
     state = json.loads(data.decode())
     if not isinstance(state, dict) or state.pop("seal", None) != _seal(state):
         raise ValueError("it is damaged, or no checkpoint: its checksum does not match")
-    formulas = state.get("formulas")
-    is_list = isinstance(formulas, list) and len(formulas) <= MAX_FORMULAS
-    if not is_list or not all(map(_is_pair_of_texts, formulas)):
+    formulas: Any = state.get("formulas")
+    is_short = isinstance(formulas, list) and len(formulas) <= MAX_FORMULAS
+    if not is_short or not all(map(_is_pair_of_texts, formulas)):
         raise ValueError(f"formulas must be at most {MAX_FORMULAS} pairs of texts")
     return state.get("version"), state.get("key"), [(text, by) for text, by in formulas]
 

@@ -1,4 +1,5 @@
-"""What a fuzzer has found stays mended: every input it kept, and every seed, is answered or refused.
+"""What a fuzzer has found stays mended: every input it kept is answered or refused, and so is every
+seed.
 
 `make fuzz` looks for more; an input that fails there goes to corpus/, by the target it is for.
 """
