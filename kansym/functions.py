@@ -451,7 +451,7 @@ def _check_sympy_form(f: SymbolicFunction) -> None:
     try:
         form = f.sympy(x)
     except Exception as error:  # whatever a function of the user's may raise
-        raise ValueError(f"the sympy form of {f.name!r} fails on a symbol: {error}") from error
+        raise ValueError(f"the sympy form of {f.name!r} cannot be evaluated: {error}") from error
     is_number = isinstance(form, (int, float))
     if not (is_number or isinstance(form, sympy.Expr)):
         raise ValueError(

@@ -190,7 +190,11 @@ def _undefined(text):
     from kansym import Formula
 
     x = sympy.Symbol("x", real=True)
-    return str(Formula((sympy.Function(text)(x),), (x,)).evaluate([[1.0]]))
+    formula = Formula((sympy.Function(text)(x),), (x,))
+    try:
+        return str(formula.evaluate([[1.0]]))
+    except ValueError:
+        return formula.to("sympy")  # source code, which must refuse it too
 
 
 def _sympy_form(text):

@@ -39,7 +39,7 @@ class _Formula(NamedTuple):
 class Formula(_Formula):
     """`exprs, variables = formula`: one SymPy expression per output, one symbol per input.
 
-    Raises ValueError for text, which SymPy would run as code, and for undefined functions.
+    Raises ValueError for text, which SymPy would run as code.
 
     names, target_names: what to print for the variables and outputs in LaTeX.
     snapped: (value, exact number) of every constant that `snap` replaced.
@@ -70,11 +70,7 @@ class Formula(_Formula):
         table = as_matrix(X, n_columns=len(self.variables)).double().cpu().numpy()
         columns = []
         for expr in self.exprs:
-            if strange := expr.free_symbols - set(self.variables):
-                raise ValueError(
-                    f"the formula has {shown(min(map(str, strange)))}, which is none of its"
-                    f" variables {self.variables}"
-                )
+            _check_names(expr, self.variables)
             if not is_real(expr):
                 columns.append(np.full(len(table), np.nan))
                 continue
@@ -143,17 +139,24 @@ class Formula(_Formula):
         return "\n".join(lines)
 
 
+def _check_names(expr: Expr, variables: Sequence[Symbol]) -> None:
+    """ValueError for a name that is neither a variable nor a function of SymPy: where a formula is
+    compiled, it would be run as code."""
+    if strange := (expr.free_symbols - set(variables)) | expr.atoms(AppliedUndef):
+        raise ValueError(
+            f"the formula has {shown(min(map(str, strange)))}, which is none of its variables"
+            f" {tuple(variables)} and no function of SymPy"
+        )
+
+
 def _expression(expr: Any) -> Expr:
-    """What may be printed and compiled: in both, names are run as code."""
+    """SymPy would run text as code."""
+    if isinstance(expr, sympy.Basic):
+        return expr
     try:
-        expr = sympy.sympify(expr, strict=True)
+        return sympy.sympify(expr, strict=True)
     except (sympy.SympifyError, TypeError, ValueError) as error:
         raise ValueError(f"formula must hold SymPy expressions, got {shown(expr)}") from error
-    if expr.has(AppliedUndef):
-        raise ValueError(
-            f"formula must be made of SymPy's functions, got the undefined one in {shown(expr)}"
-        )
-    return expr
 
 
 def is_real(expr: Expr) -> bool:

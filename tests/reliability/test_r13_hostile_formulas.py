@@ -122,9 +122,9 @@ WIDTHS = {
 }
 # Where any text of TEXTS must be refused.
 PLACES = ("form", "stored", "unit", "function", "constant", "column", "formula", "sympy form",
-          "width", "units", "lib")  # fmt: skip
+          "undefined", "width", "units", "lib")  # fmt: skip
 # Where it must not be run, though it may be a name like any other.
-NAMES = ("symbol", "undefined", "name")
+NAMES = ("symbol", "name")
 # These mean something there.
 SOUND = {
     ("unit", "empty"), ("unit", "blank"), ("units", "empty"), ("units", "blank"),  # no unit
