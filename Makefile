@@ -11,7 +11,7 @@ BENCHES := bench-step bench-train bench-sparsity bench-name bench-scaling bench-
 wheel: $(STAMP)
 	$(BIN)/python -m pip wheel --quiet --no-deps -w dist .
 
-.PHONY: demo test test-slow test-browser reliability lint format clean wheel bench $(BENCHES) bench-pipeline \
+.PHONY: demo test test-slow test-browser reliability fuzz lint format clean wheel bench $(BENCHES) bench-pipeline \
 	bench-recovery bench-tables bench-networks
 
 demo: $(STAMP)
@@ -38,6 +38,13 @@ $(BROWSER_STAMP): $(STAMP)
 reliability: $(STAMP)
 	$(PYTEST) tests/reliability -m "slow or not slow" --reliability-table $(CURDIR)/docs/reliability.md
 
+# Fuzz every target for SECONDS; what was found lies in build/fuzz (see tests/fuzz/fuzz.py).
+SECONDS ?= 600
+fuzz: $(STAMP)
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[fuzz]"
+	for name in formula search model table; do \
+		$(BIN)/python tests/fuzz/fuzz.py $$name build/fuzz/$$name --seconds $(SECONDS) || exit 1; done
+
 lint: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -48,7 +55,7 @@ format: $(STAMP)
 	$(BIN)/ruff format .
 
 # The C kernels are part of the installation: when their sources change, it is made again.
-$(STAMP): pyproject.toml constraints.txt Makefile hatch_build.py $(wildcard kansym/kernels/core/*)
+$(STAMP): pyproject.toml constraints.txt Makefile hatch_build.py kansym/kernels/build.py $(wildcard kansym/kernels/core/*)
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[test]"
 	touch $(STAMP)
@@ -57,7 +64,7 @@ clean:
 	rm -rf $(VENV) .venv-bench demo-out build dist
 
 # Peers live in an environment of their own.
-.venv-bench/.stamp: benchmarks/requirements.txt pyproject.toml constraints.txt hatch_build.py $(wildcard kansym/kernels/core/*)
+.venv-bench/.stamp: benchmarks/requirements.txt pyproject.toml constraints.txt hatch_build.py kansym/kernels/build.py $(wildcard kansym/kernels/core/*)
 	test -x .venv-bench/bin/python || $(PYTHON) -m venv .venv-bench
 	.venv-bench/bin/python -m pip install --quiet -c constraints.txt -e . -r benchmarks/requirements.txt
 	touch $@

@@ -21,6 +21,7 @@ import json
 import math
 import re
 import struct
+import tokenize
 import zipfile
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -45,6 +46,8 @@ MAX_FILE_BYTES = 2**30
 MAX_MANIFEST_BYTES = 2**24
 MAX_JSON_DEPTH = 64
 MAX_ENTRIES = 10_000
+MAX_ROWS = 1000  # of a width
+MAX_ARITY = 1000
 
 MAX_DIRECTORY_BYTES = 2**21
 MAX_DIMENSIONS = 8
@@ -410,11 +413,17 @@ def _check_names(entries: Mapping[str, bytes], specs: Mapping[str, _ArraySpec]) 
 
 
 def _width(manifest: dict[str, Any]) -> tuple[tuple[Nodes, ...], int]:
+    rows = _field(manifest, "width", list)
+    if len(rows) > MAX_ROWS:
+        raise _Fault(f"{MANIFEST}: width has {len(rows)} rows, more than {MAX_ROWS}")
     try:
-        width = parse_width(_field(manifest, "width", list))
+        width = parse_width(rows)
     except ValueError as error:
         raise _Fault(f"{MANIFEST}: {str(error)[:200]}") from error
-    return width, _integer("mult_arity", manifest.get("mult_arity"), 2)
+    arity = _integer("mult_arity", manifest.get("mult_arity"), 2)
+    if arity > MAX_ARITY:
+        raise _Fault(f"{MANIFEST}: mult_arity must be at most {MAX_ARITY}, got {_short(arity)}")
+    return width, arity
 
 
 def _grid_eps(manifest: dict[str, Any]) -> float:
@@ -533,7 +542,7 @@ def _check_npy_header(name: str, data: bytes, spec: _ArraySpec) -> int:
         if version != (1, 0):
             raise _Fault(f"array {name!r} must be .npy version (1, 0), got {version}")
         header = np.lib.format.read_array_header_1_0(buffer, max_header_size=MAX_NPY_HEADER)
-    except (ValueError, TypeError, RecursionError) as error:
+    except (ValueError, TypeError, RecursionError, MemoryError, tokenize.TokenError) as error:
         raise _Fault(f"array {name!r} is not an .npy file ({_short(str(error))})") from error
     if header != (spec.shape, False, np.dtype(spec.dtype)):
         raise _Fault(f"array {name!r} is not what {MANIFEST} says, got {_short(header)}")

@@ -11,7 +11,9 @@ from __future__ import annotations
 
 import contextlib
 import io
+import itertools
 import json
+import re
 import shutil
 import signal
 import sys
@@ -22,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from kansym.errors import shown
 from kansym.files import in_use, write_atomically
 
 if TYPE_CHECKING:
@@ -31,6 +34,7 @@ if TYPE_CHECKING:
     from kansym.pipeline import FormulaResult
     from kansym.symbolic import Formula
 
+MAX_WIDTH_TEXT, MAX_EDGES = 100, 100_000  # what --width may ask for
 NAMELESS = ("sympy", "latex", "align", "excel")  # exports that write no function
 OUT_HELP = "Folder for the results; made if missing."
 
@@ -49,10 +53,15 @@ class WidthType(click.ParamType):
     def convert(self, value: Any, param: Any, ctx: Any) -> list[int | list[int]]:
         if isinstance(value, list):
             return value
-        try:
-            rows = [[int(n) for n in row.split("+")] for row in str(value).split(",")]
-        except ValueError:
-            self.fail(f"{value!r} is not a width; write for example 2,5,1 or 2,3+1,1", param, ctx)
+        text = str(value)
+        if len(text) > MAX_WIDTH_TEXT or not re.fullmatch(r"-?[0-9]{1,9}([,+]-?[0-9]{1,9})*", text):
+            self.fail(
+                f"{shown(value)} is not a width; write for example 2,5,1 or 2,3+1,1", param, ctx
+            )
+        rows = [[int(n) for n in row.split("+")] for row in text.split(",")]
+        edges = sum(sum(before) * sum(after) for before, after in itertools.pairwise(rows))
+        if edges > MAX_EDGES:
+            self.fail(f"{shown(value)} asks for {edges} edges, more than {MAX_EDGES}", param, ctx)
         return [row[0] if len(row) == 1 else row for row in rows]
 
 
@@ -66,7 +75,7 @@ class UnitsType(click.ParamType):
             return value
         pairs = [part.partition("=") for part in str(value).split(",")]
         if not all(column.strip() and equals for column, equals, _ in pairs):
-            self.fail(f"{value!r} are no units; write for example m=kg,v=m/s,E=J", param, ctx)
+            self.fail(f"{shown(value)} are no units; write for example m=kg,v=m/s", param, ctx)
         return {column.strip(): unit.strip() for column, _, unit in pairs}
 
 

@@ -80,18 +80,27 @@ def visible_lines(text: object) -> str:
     return "\n".join(map(visible, str(text).split("\n")))
 
 
+def shown(value: object) -> str:
+    """`value` as messages quote it: what came from outside may be a megabyte long."""
+    try:
+        text = repr(value)
+    except ValueError:  # a whole number of more digits than Python prints
+        return f"a number of type {type(value).__name__} with too many digits to print"
+    return text if len(text) <= 100 else f"{text[:100]}..."
+
+
 def check_choice(argument: str, value: object, choices: Iterable[str]) -> str:
     """`value` if it is one of `choices`, else a ValueError with the nearest one."""
     known = list(choices)
     if isinstance(value, str) and value in known:
         return value
-    raise ValueError(f"unknown {argument} {value!r};{suggestion(value, known)}")
+    raise ValueError(f"unknown {argument} {shown(value)};{suggestion(value, known)}")
 
 
 def suggestion(value: object, known: Sequence[str]) -> str:
     """ " did you mean 'sin'? Known: ..." for the end of a message about an unknown name."""
     folded = {name.casefold(): name for name in known}
-    near = difflib.get_close_matches(str(value).casefold(), folded, n=1, cutoff=0.5)
+    near = difflib.get_close_matches(str(value)[:100].casefold(), folded, n=1, cutoff=0.5)
     hint = f" did you mean {folded[near[0]]!r}?" if near else ""
     return f"{hint} Known: {', '.join(map(visible, known))}"
 
@@ -120,4 +129,7 @@ def is_number(value: object) -> bool:
     """Whether `value` is a finite real number (and not a bool)."""
     if isinstance(value, bool) or not hasattr(value, "__float__"):
         return False
-    return math.isfinite(float(value))  # pyright: ignore[reportArgumentType]
+    try:
+        return math.isfinite(float(value))  # pyright: ignore[reportArgumentType]
+    except (TypeError, ValueError, OverflowError):  # an int above 1e308, say
+        return False

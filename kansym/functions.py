@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from kansym.errors import suggestion
+from kansym.errors import is_number, shown, suggestion
 
 Invariance = Literal["affine", "scale", "shift", "period"]
 
@@ -313,10 +313,10 @@ def own_functions() -> tuple[SymbolicFunction, ...]:
 
 def get_function(name: str) -> SymbolicFunction:
     """The registered function of that name; a ValueError with the nearest name otherwise."""
-    if name in _REGISTRY:
+    if isinstance(name, str) and name in _REGISTRY:
         return _REGISTRY[name]
     raise ValueError(
-        f"unknown function {name!r};{suggestion(name, function_names())}."
+        f"unknown function {shown(name)};{suggestion(name, function_names())}."
         " Add your own with register_function"
     )
 
@@ -326,8 +326,10 @@ def get_library(lib: Iterable[str] | None) -> list[SymbolicFunction]:
     if lib is None:
         return list(_REGISTRY.values())
     if isinstance(lib, str):
-        raise ValueError(f"lib must be a list of function names, got the string {lib!r}")
-    names = list(dict.fromkeys(lib))
+        raise ValueError(f"lib must be a list of function names, got the string {shown(lib)}")
+    if not isinstance(lib, Iterable):
+        raise ValueError(f"lib must be a list of function names, got {shown(lib)}")
+    names = list({f.name: None for f in map(get_function, lib)})
     if not names:
         raise ValueError("lib must name at least one function, got an empty list")
     return [get_function(name) for name in names]
@@ -357,13 +359,13 @@ def register_function(
     when the torch form cannot be differentiated, or when it is defined nowhere in [-16, 16].
     """
     if not name or not isinstance(name, str) or not name.isprintable() or len(name) > 40:
-        raise ValueError(f"name must be 1 to 40 printable characters, got {name!r}")
+        raise ValueError(f"name must be 1 to 40 printable characters, got {shown(name)}")
     if name in _BUILTIN_NAMES:
         raise ValueError(f"name {name!r} is a built-in function; choose another name")
-    if not complexity > 0:
-        raise ValueError(f"complexity must be positive, got {complexity!r}")
-    if domain is not None and not domain[0] < domain[1]:
-        raise ValueError(f"domain must be (low, high) with low < high, got {domain!r}")
+    if not (is_number(complexity) and complexity > 0):
+        raise ValueError(f"complexity must be positive, got {shown(complexity)}")
+    if domain is not None and not _is_interval(domain):
+        raise ValueError(f"domain must be (low, high) with low < high, got {shown(domain)}")
     probe = np.arange(-1024, 1025) / 64
     values = _probe(name, torch, probe)
     candidate = SymbolicFunction(
@@ -374,6 +376,7 @@ def register_function(
         domain=_probed_domain(name, probe, values) if domain is None else Domain(*domain),
         has_parity=_has_parity(values),
     )
+    _check_sympy_form(candidate)
     _check_forms_agree(candidate, probe, values)
     old = _REGISTRY.get(name)
     if old is not None and not replace:
@@ -388,6 +391,13 @@ def register_function(
 
 
 _BUILTIN_NAMES = frozenset(_REGISTRY)
+
+
+def _is_interval(domain: Any) -> bool:
+    is_pair = isinstance(domain, (tuple, list)) and len(domain) == 2
+    return (
+        is_pair and all(isinstance(end, (int, float)) for end in domain) and domain[0] < domain[1]
+    )
 
 
 def _probe(name: str, form: Callable[[Tensor], Tensor], points: np.ndarray) -> np.ndarray:
@@ -430,6 +440,28 @@ def _has_parity(values: np.ndarray) -> bool:
         return False
     scale = 1e-9 * (1 + np.abs(values[both]).max())
     return any(np.ptp(values[both] - sign * mirrored[both]) < scale for sign in (1, -1))
+
+
+def _check_sympy_form(f: SymbolicFunction) -> None:
+    """Whether it is an expression in its argument alone: compiling runs the names in it as code."""
+    import sympy
+    from sympy.core.function import AppliedUndef
+
+    x = sympy.Symbol("x", real=True)
+    try:
+        form = f.sympy(x)
+    except Exception as error:  # whatever a function of the user's may raise
+        raise ValueError(f"the sympy form of {f.name!r} cannot be evaluated: {error}") from error
+    is_number = isinstance(form, (int, float))
+    if not (is_number or isinstance(form, sympy.Expr)):
+        raise ValueError(
+            f"the sympy form of {f.name!r} must return a SymPy expression, got {shown(form)}"
+        )
+    if not is_number and (form.free_symbols - {x} or form.has(AppliedUndef)):
+        raise ValueError(
+            f"the sympy form of {f.name!r} must be made of its argument and SymPy's functions, got"
+            f" {shown(form)}"
+        )
 
 
 def _check_forms_agree(f: SymbolicFunction, points: np.ndarray, values: np.ndarray) -> None:

@@ -24,12 +24,14 @@ from kansym.arrays import as_matrix, as_targets
 from kansym.checkpoint import load_network, save_network
 from kansym.datasets import as_dataset
 from kansym.errors import (
+    CheckpointError,
     ExtrapolationWarning,
     NoSampleError,
     PoorFitWarning,
     check_choice,
     check_index,
     check_positive_int,
+    shown,
     visible,
 )
 from kansym.files import in_use
@@ -37,6 +39,7 @@ from kansym.functions import get_library
 from kansym.network import Network
 from kansym.nn import to_kan
 from kansym.scaling import choose_scaling
+from kansym.symbolic.names import check_names
 from kansym.training import (
     FitOptions,
     History,
@@ -682,12 +685,14 @@ class KAN(Network):
     def load(cls, path: str | Path) -> Self:
         """The model `save` wrote. Raises CheckpointError for a damaged or foreign file."""
         model, arrays, extra = load_network(path, cls)
-        if "X" in arrays:
-            model.sample = Sample(arrays["X"], arrays.get("y"))
-        model.is_fitted = extra.get("is_fitted") is True
-        for name in ("feature_names", "target_names"):
-            if extra.get(name):
-                setattr(model, name, tuple(extra[name]))
+        try:
+            model.sample = _checked_sample(arrays, model.n_in, model.n_out)
+            model.is_fitted = extra.get("is_fitted") is True
+            for name, count in (("feature_names", model.n_in), ("target_names", model.n_out)):
+                if extra.get(name) is not None:
+                    setattr(model, name, tuple(check_names(extra[name], count, name)))
+        except (TypeError, ValueError) as error:  # sound in themselves, but not of this network
+            raise CheckpointError(f"cannot load {str(path)!r}: {shown(str(error))}") from error
         return model
 
     def extra_repr(self) -> str:
@@ -718,6 +723,18 @@ class KAN(Network):
         if X is not None or self.sample is None or self.sample.y is None:
             return None
         return self.sample.y if self.sample.y.ndim == 2 else None
+
+
+def _checked_sample(arrays: dict[str, Tensor], n_in: int, n_out: int) -> Sample | None:
+    """The rows in a file. Raises ValueError for rows that no fit of the network could have kept."""
+    X, y = arrays.get("X"), arrays.get("y")
+    if X is None:
+        return None
+    if not X.is_floating_point() or X.ndim != 2 or X.shape[1] != n_in:
+        raise ValueError(f"sample X must have {n_in} columns, got {tuple(X.shape)}")
+    if y is not None and tuple(y.shape) not in ((len(X), n_out), (len(X),)):
+        raise ValueError(f"sample y must be {(len(X), n_out)} or labels, got {tuple(y.shape)}")
+    return Sample(X, y)
 
 
 def _at(values: Sequence[Tensor], edge: tuple[int, int, int]) -> float:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import csv
 import importlib.resources
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,20 +13,29 @@ import torch
 
 from kansym.arrays import as_matrix, as_targets, columns_text
 from kansym.datasets import Dataset
-from kansym.errors import suggestion
+from kansym.errors import shown, suggestion
 
 if TYPE_CHECKING:
     import pandas as pd
 
 # Below this many rows a test part would be too small to mean anything.
 MIN_ROWS_FOR_TEST = 50
+# What a file may ask for. Repeated values take no room in a Parquet file: of its cells, some are
+# free, and more only with the size of the file.
+MAX_COLUMNS = 10_000
+MAX_LINE = 10_000_000  # characters of the header
+MAX_BLANK_LINES = 10_000
+FREE_CELLS = 10_000_000
+MAX_CELLS_PER_BYTE = 10
 
 
 def read_table(path: str | Path) -> pd.DataFrame:
     """The table in a .csv, .tsv, .txt (separator guessed) or .parquet file.
 
     Raises FileNotFoundError when there is no such file, ValueError when it cannot be read, has no
-    rows, or uses a column name twice (pandas would rename the second).
+    rows, has more than 10,000 columns, or uses a column name twice (pandas would rename the
+    second). A CSV file has no checksum: where one digit was damaged, another number is read. Pages
+    of a Parquet file are checked where its writer has left checksums.
     """
     path = Path(path)
     if not path.exists():
@@ -93,8 +103,9 @@ def _read_text(path: Path, suffix: str) -> pd.DataFrame:
     import pandas as pd
 
     try:
+        _check_no_zero_bytes(path)
         header, separator = _read_header(path, suffix)
-        _check_unique(header, repr(path.name))
+        _check_columns_of_file(header, path)
         frame = pd.read_csv(
             path, sep=separator, skipinitialspace=True, encoding="utf-8-sig", low_memory=False
         )
@@ -108,26 +119,60 @@ def _read_text(path: Path, suffix: str) -> pd.DataFrame:
     return frame
 
 
+def _check_no_zero_bytes(path: Path) -> None:
+    """Blocks that never reached the disk, and text in UTF-16: a reader would end cells there."""
+    with path.open("rb") as file:
+        while block := file.read(2**20):
+            if b"\0" in block:
+                raise ValueError(
+                    f"{path.name!r} is not text in UTF-8, or damaged: it holds zero bytes"
+                )
+
+
+def _check_columns_of_file(names: Sequence[str], path: Path) -> None:
+    if len(names) > MAX_COLUMNS:
+        raise ValueError(
+            f"{path.name!r} has {columns_text(len(names))}, more than {MAX_COLUMNS}; read it with"
+            " pandas and pass a DataFrame of the columns that matter"
+        )
+    _check_unique(names, repr(path.name))
+
+
 def _read_header(path: Path, suffix: str) -> tuple[list[str], str]:
     """Column names as they stand in the first line that is not blank, and the separator."""
     with path.open(newline="", encoding="utf-8-sig") as file:
-        line = next((line for line in file if line.strip()), "")
+        lines = ([line] for line in iter(lambda: file.readline(MAX_LINE), ""))
+        (line,) = next(_filled(lines, path), [""])
         if not line:
             raise ValueError(f"{path.name!r} is empty")
+        if len(line) == MAX_LINE:
+            raise ValueError(f"{path.name!r} has a header of {MAX_LINE} characters or more")
         separator = _separator(line, suffix)
         file.seek(0)  # a quoted name may go on in the next line
         if separator == r"\s+":
             rows = (line.split() for line in file)
         else:
             rows = csv.reader(file, delimiter=separator, skipinitialspace=True)
-        filled = (row for row in rows if any(cell.strip() for cell in row))
-        names, first = next(filled), next(filled, [])
+        filled = _filled(rows, path)
+        names, first = next(filled, []), next(filled, [])
+    if not names:  # a quotation mark and nothing in it
+        raise ValueError(f"{path.name!r} has no header")
     if len(first) > len(names):
         # pandas would take the first column for row labels and shift all names by one.
         raise ValueError(
             f"{path.name!r} has rows longer than its header of {columns_text(len(names))}"
         )
     return [name.strip() for name in names], separator
+
+
+def _filled(rows: Iterable[list[str]], path: Path) -> Iterator[list[str]]:
+    """The rows that are not blank."""
+    blank = 0
+    for row in rows:
+        if any(cell.strip() for cell in row):
+            yield row
+        elif (blank := blank + 1) > MAX_BLANK_LINES:
+            raise ValueError(f"{path.name!r} begins with more than {MAX_BLANK_LINES} blank lines")
 
 
 def _separator(line: str, suffix: str) -> str:
@@ -140,25 +185,31 @@ def _separator(line: str, suffix: str) -> str:
 
 
 def _read_parquet(path: Path) -> pd.DataFrame:
-    import pandas as pd
-    import pyarrow.lib
     import pyarrow.parquet as pq
 
     try:
-        _check_unique(pq.read_schema(path).names, repr(path.name))
-        return pd.read_parquet(path)
-    except (pyarrow.lib.ArrowException, OSError) as error:
+        # An open file: of a path, folders called a=1 would become columns.
+        with path.open("rb") as raw, pq.ParquetFile(raw, page_checksum_verification=True) as file:
+            names, rows = file.schema_arrow.names, file.metadata.num_rows
+            _check_columns_of_file(names, path)
+            limit = FREE_CELLS + MAX_CELLS_PER_BYTE * path.stat().st_size
+            if rows * len(names) > limit:
+                raise ValueError(
+                    f"it claims {rows} rows, too many for its size; read it with pandas and pass"
+                    " the DataFrame"
+                )
+            return file.read().to_pandas()
+    except Exception as error:  # whatever Arrow and pandas make of a damaged file
         raise ValueError(
             f"{path.name!r} cannot be read as Parquet: {str(error).strip()}"
         ) from error
 
 
 def _check_unique(names: Sequence[str], where: str) -> None:
-    twice = sorted({name for name in names if names.count(name) > 1})
+    twice = sorted(name for name, count in Counter(names).items() if count > 1)
     if twice:
-        raise ValueError(
-            f"column names must be unique; {where} has {', '.join(map(repr, twice))} twice"
-        )
+        shown = ", ".join(f"{name!r:.60}" for name in twice[:5])
+        raise ValueError(f"column names must be unique; {where} has {shown} twice")
 
 
 def _check_columns(frame: pd.DataFrame, target: str, features: Sequence[str] | None) -> list[str]:
@@ -170,7 +221,7 @@ def _check_columns(frame: pd.DataFrame, target: str, features: Sequence[str] | N
     columns = [n for n in frame.columns if n != target] if features is None else list(features)
     for name in (target, *columns):
         if name not in frame.columns:
-            raise ValueError(f"unknown column {name!r};{suggestion(name, known)}")
+            raise ValueError(f"unknown column {shown(name)};{suggestion(name, known)}")
     if target in columns:
         raise ValueError(f"features must not contain the target {target!r}")
     if not columns:

@@ -439,7 +439,7 @@ HOSTILE = {
     ),
     "huge width": (with_manifest(width=[[HUGE, 0], [HUGE, 0], [2, 0]]), "must have shape"),
     "many layers": (with_manifest(width=[[3, 0]] * 9), "width asks for 8 layers, got 2"),
-    "huge arity": (with_manifest(mult_arity=HUGE), "must have shape"),
+    "huge arity": (with_manifest(mult_arity=HUGE), "mult_arity must be at most 1000, got"),
     "arity one": (with_manifest(mult_arity=1), "mult_arity must be an integer >= 2, got 1"),
     "grid_eps": (with_manifest(grid_eps=1.5), r"grid_eps must be in \[0, 1\], got 1.5"),
     "grid_eps nan": (

@@ -784,13 +784,14 @@ def test_without_libraries_torch_is_used(tmp_path, load_from):
     assert reason == "not compiled; python -m kansym.kernels does it, given a C compiler"
 
 
-@pytest.mark.parametrize("size", [0, 100])
+@pytest.mark.parametrize("part", [0, 0.001, 0.3, 0.5, 0.9, 0.999])
 @pytest.mark.parametrize("level", [0, kernels.load().level])
-def test_a_truncated_library_is_not_used(level, size, tmp_path, load_from):
+def test_a_truncated_library_is_not_used(level, part, tmp_path, load_from):
+    """The system's loader would end the process over one of which a third or more is left."""
     for path in build.TARGET.glob("*.so"):
         content = path.read_bytes()
-        keep = size if path.name == build.library_name(level) else len(content)
-        (tmp_path / path.name).write_bytes(content[:keep])
+        keep = part if path.name == build.library_name(level) else 1
+        (tmp_path / path.name).write_bytes(content[: int(keep * len(content))])
     name, reason = load_from(tmp_path)
     assert name == "torch"
     assert reason.startswith("cannot be loaded (")
@@ -800,6 +801,7 @@ def test_a_truncated_library_is_not_used(level, size, tmp_path, load_from):
 def compile_c(path, code):
     command = [*build.find_compiler(), "-shared", "-fPIC", "-x", "c", "-", "-o", str(path)]
     subprocess.run(command, input=code, text=True, check=True)
+    build.seal(path)
 
 
 needs_compiler = pytest.mark.skipif(build.find_compiler() is None, reason="no C compiler")
@@ -811,6 +813,16 @@ def test_a_library_of_something_else_is_not_used(tmp_path, load_from):
     name, reason = load_from(tmp_path)
     assert name == "torch"
     assert "kansym_abi" in reason
+
+
+@needs_compiler
+def test_a_library_without_a_seal_is_not_used(tmp_path, load_from):
+    path = tmp_path / build.library_name(0)
+    compile_c(path, "int kansym_abi(void) { return 1; }")
+    path.write_bytes(path.read_bytes()[: -build.SEAL_LENGTH])
+    name, reason = load_from(tmp_path)
+    assert name == "torch"
+    assert f"{path} is damaged: its checksum does not match" in reason
 
 
 @needs_compiler

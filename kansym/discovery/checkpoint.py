@@ -1,7 +1,8 @@
 """The finished steps of a search on disk; see `kansym.discovery.journal`.
 
 A JSON file, written whole beside the old one and then put in its place: a crash leaves the old one.
-Formulas are stored as text and read back without being executed.
+It holds a checksum of itself: a file that was damaged must not load as other formulas. Formulas
+are stored as text and read back without being executed.
 """
 
 from __future__ import annotations
@@ -22,12 +23,13 @@ from sympy import Symbol
 from kansym.discovery.records import Options, Table
 from kansym.files import write_atomically
 from kansym.symbolic.constants import decimal
-from kansym.symbolic.formula import Expr
+from kansym.symbolic.formula import Expr, is_real
+from kansym.symbolic.ordinary import check_argument, check_ordinary, check_power
 
-VERSION = 2
+VERSION = 3
 MAX_BYTES = 100_000_000
-MAX_DEPTH = 60  # of a formula's tree
-LARGEST_POWER, MAX_BITS = 1000, 10_000  # of a power, and of what a power of numbers comes to
+MAX_LENGTH = 20_000  # of a formula's text
+MAX_DEPTH = 60  # of its tree
 
 _FUNCTIONS = {
     name: getattr(sympy, name)
@@ -79,7 +81,11 @@ def fingerprint(table: Table, options: Options) -> str:
 def save(path: Path, key: str, steps: Sequence[StepRecord]) -> None:
     """Write the finished steps of the search with the fingerprint `key`."""
     state = {"version": VERSION, "key": key, "steps": [astuple(step) for step in steps]}
-    write_atomically(path, json.dumps(state))
+    write_atomically(path, json.dumps(state | {"seal": _seal(state)}))
+
+
+def _seal(state: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(state, sort_keys=True).encode()).hexdigest()
 
 
 def to_text(expr: Expr, symbols: Sequence[Symbol]) -> str:
@@ -95,57 +101,85 @@ def load(path: Path, key: str) -> list[StepRecord]:
     """
     if not path.exists():
         return []
-    if path.stat().st_size > MAX_BYTES:
-        raise ValueError(f"checkpoint {str(path)!r} is too large to be one; choose another path")
+    if not path.is_file() or path.stat().st_size > MAX_BYTES:
+        raise ValueError(f"checkpoint {str(path)!r} is no file or too large; choose another path")
+    way_out = "remove it or choose another path"
     try:
-        state = json.loads(path.read_text(encoding="utf-8"))
-        number, stored = state["version"], state["key"]
-        steps = [_step(*fields) for fields in state["steps"]] if number == VERSION else []
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise ValueError(
-            f"checkpoint {str(path)!r} cannot be read ({error}); remove it or choose another path"
-        ) from error
+        number, stored, steps = _read(path.read_bytes()[: MAX_BYTES + 1])
+    except (ValueError, TypeError, RecursionError, OSError) as error:
+        raise ValueError(f"checkpoint {str(path)!r} cannot be read ({error}); {way_out}") from error
     if number != VERSION or stored != key:
         raise ValueError(
             f"checkpoint {str(path)!r} belongs to another search (other data, settings or "
-            "version); remove it or choose another path"
+            f"version); {way_out}"
         )
     return steps
+
+
+def _read(data: bytes) -> tuple[Any, Any, list[StepRecord]]:
+    """Version, key and steps of a file whose seal is right."""
+    state = json.loads(data.decode())
+    if not isinstance(state, dict) or state.pop("seal", None) != _seal(state):
+        raise ValueError("it is damaged, or no checkpoint: its checksum does not match")
+    steps = [_step(*fields) for fields in state.get("steps", ())]
+    return state.get("version"), state.get("key"), steps
 
 
 def _step(
     number: Any, digest: Any, following: Any, seconds: Any, n_candidates: Any, entries: Any
 ) -> StepRecord:
     """A record of checked types."""
-    rows = tuple(
-        (str(key), str(text), float(rmse), float(score), str(found_by))
-        for key, text, rmse, score, found_by in entries
-    )
-    return StepRecord(
-        int(number), str(digest), int(following), float(seconds), int(n_candidates), rows
-    )
+    rows = []
+    for key, text, rmse, score, found_by in entries:
+        _check_types(str, key, text, found_by)
+        _check_types((int, float), rmse, score)
+        rows.append((key, text, float(rmse), float(score), found_by))
+    _check_types(int, number, following, n_candidates)
+    _check_types(str, digest)
+    _check_types((int, float), seconds)
+    return StepRecord(number, digest, following, float(seconds), n_candidates, tuple(rows))
+
+
+def _check_types(kind: Any, *values: Any) -> None:
+    for value in values:
+        if isinstance(value, bool) or not isinstance(value, kind):
+            raise TypeError(f"a field holds {type(value).__name__}")
 
 
 def parse(text: str, symbols: Sequence[Symbol]) -> Expr:
     """The formula that `to_text` wrote. ValueError for anything else: nothing is executed."""
+    if len(text) > MAX_LENGTH:
+        raise ValueError(f"not a formula: longer than {MAX_LENGTH} characters")
+    if not text.isascii():
+        raise ValueError(f"not a formula: {text[:60]!r}")
     names = {f"x{i}": s for i, s in enumerate(symbols)}
     try:
         tree = ast.parse(text, mode="eval").body
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         raise ValueError(f"not a formula: {text[:60]!r}") from error
-    return _built(tree, names, 0)
+    try:
+        expr = _checked(tree, names, 0)
+    except (ValueError, ArithmeticError) as error:
+        raise ValueError(f"not a formula: {error}") from error
+    if not is_real(expr):
+        raise ValueError(f"not a formula: {text[:60]!r} is not real")
+    return expr
+
+
+def _checked(node: ast.AST, names: dict[str, Symbol], depth: int) -> Expr:
+    if depth > MAX_DEPTH:
+        raise ValueError("nested too deeply")
+    return check_ordinary(_built(node, names, depth + 1))
 
 
 def _built(node: ast.AST, names: dict[str, Symbol], depth: int) -> Expr:
-    if depth > MAX_DEPTH:
-        raise ValueError("not a formula: nested too deeply")
     if isinstance(node, ast.BinOp) and type(node.op) in _OPERATORS:
-        left, right = (_built(part, names, depth + 1) for part in (node.left, node.right))
-        if isinstance(node.op, ast.Pow) and not _is_small_power(left, right):
-            raise ValueError("not a formula: a power too large")
+        left, right = (_checked(part, names, depth) for part in (node.left, node.right))
+        if isinstance(node.op, ast.Pow):
+            check_power(left, right)
         return _OPERATORS[type(node.op)](left, right)
     if isinstance(node, ast.UnaryOp) and isinstance(node.op, (ast.USub, ast.UAdd)):
-        value = _built(node.operand, names, depth + 1)
+        value = _checked(node.operand, names, depth)
         return -value if isinstance(node.op, ast.USub) else value
     if isinstance(node, ast.Constant) and _is_number(node.value):
         return decimal(node.value) if isinstance(node.value, float) else sympy.Integer(node.value)
@@ -156,19 +190,9 @@ def _built(node: ast.AST, names: dict[str, Symbol], depth: int) -> Expr:
     if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and not node.keywords:
         function = _FUNCTIONS.get(node.func.id)
         if function is not None and len(node.args) == _N_ARGUMENTS.get(node.func.id, 1):
-            return function(*(_built(arg, names, depth + 1) for arg in node.args))
-    raise ValueError(f"not a formula: {ast.dump(node)[:60]}")
+            return function(*(check_argument(_checked(arg, names, depth)) for arg in node.args))
+    raise ValueError(f"{type(node).__name__} has no place in it")
 
 
 def _is_number(value: Any) -> bool:
     return type(value) is int or (type(value) is float and math.isfinite(value))
-
-
-def _is_small_power(base: Expr, power: Expr) -> bool:
-    """Whether SymPy, which works powers of numbers out, is done with it at once."""
-    if not power.is_number:
-        return True
-    if not (power.is_real and abs(power) <= LARGEST_POWER):
-        return False
-    digits = max((abs(int(n)) for q in base.atoms(sympy.Rational) for n in (q.p, q.q)), default=1)
-    return not base.is_number or digits.bit_length() * abs(float(power)) <= MAX_BITS

@@ -95,7 +95,7 @@ def has_consistent_units(expr: Expr, dims: Mapping[Any, Dimension], target: Dime
     Zero has any unit. Raises ValueError for a symbol that `dims` lacks.
     """
     try:
-        found = _walk(sympy.sympify(expr), dims)
+        found = _walk(sympy.sympify(expr, strict=True), dims)
     except UnitError:
         return False
     return found is None or found == target
@@ -110,7 +110,7 @@ def units_of(expr: Expr, dims: Mapping[Any, Dimension]) -> Dimension:
     Raises UnitError naming the part that adds or compares different units, gives sin, exp or a
     varying power something with a unit; ValueError for a symbol that `dims` lacks.
     """
-    found = _walk(sympy.sympify(expr), dims)
+    found = _walk(sympy.sympify(expr, strict=True), dims)
     return DIMENSIONLESS if found is None else found
 
 

@@ -236,7 +236,7 @@ class Reduction:
     def restored(self, expr: Expr, variables: Sequence[sympy.Symbol]) -> Expr:
         """A law for y / M in `variables`, one per group, as a law for y in the columns."""
         swap = dict(zip(variables, self.monomials, strict=True))
-        return self.scale * sympy.sympify(expr).xreplace(swap)
+        return self.scale * sympy.sympify(expr, strict=True).xreplace(swap)
 
 
 def reduced(X: Any, y: Any, table: UnitTable) -> Reduction:

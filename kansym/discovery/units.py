@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import decimal
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -13,6 +14,9 @@ from kansym.discovery.dimensions import DIMENSIONLESS, Dimension, in_order, unit
 from kansym.errors import suggestion
 from kansym.symbolic import names as naming
 
+MAX_LENGTH = 200  # of a unit's text
+MAX_POWER = 100
+PUNCTUATION = frozenset("_ */^().+-%‰°·⋅×'⁻\t\n")  # beside letters and digits, in a unit's text
 _WITHOUT_UNIT = ("", "1", "-", "dimensionless")
 
 
@@ -96,6 +100,13 @@ def _in_columns(units: Any, names: Sequence[str], target: str) -> list[Any]:
 
 def parse_unit(unit: Any, label: str = "a quantity") -> Dimension:
     """The dimension of one unit, as in `parse_units`; `label` says in messages whose it is."""
+    found = _dimension_of(unit, label)
+    if any(abs(power) > MAX_POWER for _, power in found.powers):
+        raise ValueError(f"the unit of {label} must have powers up to {MAX_POWER}, got {found}")
+    return found
+
+
+def _dimension_of(unit: Any, label: str) -> Dimension:
     if isinstance(unit, Dimension):
         return unit
     if isinstance(unit, str):
@@ -119,15 +130,35 @@ def _from_text(text: str, label: str) -> Dimension:
             f"the unit of {label} is text, {text!r}, and reading it needs pint: pip install"
             " 'kansym[units]', or give units of sympy.physics.units"
         ) from error
+    # The application's registry: it knows the units that the caller defined.
+    registry: Any = pint.get_application_registry()
     try:
-        # The application's registry: it knows the units that the caller defined.
-        unit = pint.get_application_registry().parse_units(text)
+        _check_text(text, registry)
+        unit = registry.parse_units(text)
     except Exception as error:  # whatever tokenizer, parser and arithmetic raise
+        why = f"{error or type(error).__name__!s:.100}"
         raise ValueError(
-            f"the unit of {label} must be one that pint reads, such as 'm/s^2', got {text!r}"
-            f" ({error or type(error).__name__}). Leave factors out: only dimensions count"
+            f"the unit of {label} must be one that pint reads, such as 'm/s^2', got {text!r:.60}"
+            f" ({why}). Leave factors out: only dimensions count"
         ) from error
     return _from_pint(unit, label)
+
+
+def _check_text(text: str, registry: Any) -> None:
+    """ValueError for text that pint would misread or never be done with."""
+    from pint.util import ParserHelper
+
+    if len(text) > MAX_LENGTH:
+        raise ValueError(f"longer than {MAX_LENGTH} characters")
+    if strange := sorted({c for c in text if not c.isalnum()} - PUNCTUATION):
+        raise ValueError(f"{strange[0]!r} has no place in it")
+    for preprocess in registry.preprocessors:
+        text = preprocess(text)
+    # In decimals that overflow first: pint works 9**9**9**9 out in whole numbers.
+    with decimal.localcontext(decimal.Context(Emax=300, Emin=-300)):
+        parsed = ParserHelper.from_string(text, decimal.Decimal)
+        if any(abs(power) > MAX_POWER for power in parsed.values()):
+            raise ValueError(f"a power larger than {MAX_POWER}")
 
 
 def _from_pint(unit: Any, label: str) -> Dimension:
@@ -147,3 +178,5 @@ def _has_offset(unit: Any) -> bool:
         return bool((0.0 * unit).to_root_units().magnitude != 0)
     except pint.errors.OffsetUnitCalculusError:
         return True
+    except OverflowError:  # of a power of a large multiple, such as km**120
+        return False

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import operator
+import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -20,6 +21,7 @@ from kansym.errors import suggestion
 from kansym.functions import function_names, get_function
 from kansym.symbolic.constants import NamedConstant
 from kansym.symbolic.formula import Expr, is_real
+from kansym.symbolic.ordinary import check_argument, check_ordinary
 
 MAX_LENGTH = 400  # of a form's text
 MAX_POWER = 100
@@ -90,6 +92,10 @@ def read_forms(
     return Forms(exprs, tuple(Symbol(f"{letter}{f + 1}", real=True) for f in range(len(exprs))))
 
 
+class _NotOrdinary(Exception):
+    """A part of a form that is no ordinary number; the reader adds which form."""
+
+
 class _Reader:
     """One form's text, walked node by node: whatever is not listed here is refused."""
 
@@ -102,11 +108,18 @@ class _Reader:
                 f"{self.label} must be text of at most {MAX_LENGTH} characters such as 'x1 - x2', "
                 f"got {self.text!r:.60}"
             )
+        # Python reads a look-alike of a letter as that letter.
+        if "\0" in self.text or unicodedata.normalize("NFKC", self.text) != self.text:
+            raise ValueError(f"{self.label} is not a formula in plain letters: {self.text!r}")
         try:
             tree = ast.parse(self.text.strip(), mode="eval")
             expr = self._walk(tree.body)
-        except (SyntaxError, RecursionError, MemoryError) as error:
+        except (SyntaxError, RecursionError, MemoryError, ArithmeticError) as error:
             raise ValueError(f"{self.label} is not a formula: {self.text!r}") from error
+        except _NotOrdinary as error:
+            raise ValueError(
+                f"{self.label} must be a real formula in the columns, got {error} in {self.text!r}"
+            ) from error
         if not expr.free_symbols or expr.is_Symbol or not is_real(expr):
             raise ValueError(
                 f"{self.label} must be a real formula in the columns, more than one of them alone, "
@@ -115,6 +128,15 @@ class _Reader:
         return expr
 
     def _walk(self, node: ast.expr) -> Any:
+        return self._ordinary(check_ordinary, self._built(node))
+
+    def _ordinary(self, check: Callable[[Expr], Expr], expr: Expr) -> Expr:
+        try:
+            return check(expr)
+        except ValueError as error:
+            raise _NotOrdinary(str(error)) from error
+
+    def _built(self, node: ast.expr) -> Any:
         if isinstance(node, ast.Constant) and type(node.value) in (int, float):
             whole = isinstance(node.value, int)
             return sympy.Integer(node.value) if whole else sympy.Float(node.value, 17)
@@ -161,4 +183,4 @@ class _Reader:
             )
         if len(arguments) != 1:
             raise ValueError(f"{self.label}: {name} takes one argument, got {len(arguments)}")
-        return get_function(name).sympy(arguments[0])
+        return get_function(name).sympy(self._ordinary(check_argument, arguments[0]))

@@ -17,7 +17,7 @@ from sklearn.utils.validation import validate_data
 from torch import Tensor, strided
 
 from kansym.arrays import as_matrix, as_targets, column_names
-from kansym.errors import is_number, visible_lines
+from kansym.errors import is_number, shown, visible_lines
 
 LARGEST = 1e150  # the square of a larger number is not finite
 MAX_SEED = 2**31
@@ -119,7 +119,7 @@ def check_int(argument: str, value: Any, minimum: int, kind: str | None = None) 
 def check_number(argument: str, value: Any, rule: str, holds: Callable[[float], bool]) -> float:
     """`value` as a finite float for which `holds`, else a ValueError."""
     if not is_number(value) or not holds(float(value)):
-        raise ValueError(f"{argument} must be {rule}, got {value!r}")
+        raise ValueError(f"{argument} must be {rule}, got {shown(value)}")
     return float(value)
 
 

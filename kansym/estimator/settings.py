@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import keyword
+import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,13 +14,15 @@ from sympy import Symbol
 from kansym.discovery.constraints import MONOTONE, PARITY
 from kansym.discovery.dimensions import Dimension, units_of
 from kansym.discovery.units import parse_unit
-from kansym.errors import UnitError, check_choice, suggestion, visible
+from kansym.errors import UnitError, check_choice, shown, suggestion, visible
 from kansym.estimator.forms import Forms, read_forms
 from kansym.estimator.inputs import check_int, check_number, draw_seed
 from kansym.estimator.progress import is_watched
 from kansym.functions import function_names, get_library
 from kansym.symbolic import names as naming
 from kansym.symbolic.constants import NamedConstant
+
+MAX_NAME = 40
 
 
 @dataclass(frozen=True)
@@ -175,7 +178,7 @@ def _read_columns(
     for name in columns:
         if name not in symbol_of:
             raise ValueError(
-                f"{argument} has the unknown column {name!r};{suggestion(name, list(names))}"
+                f"{argument} has the unknown column {shown(name)};{suggestion(name, list(names))}"
             )
     return tuple(symbol_of[name] for name in columns)
 
@@ -185,7 +188,7 @@ def _read_functions(functions: Any) -> tuple[str, ...] | None:
     if functions is None or (isinstance(functions, str) and functions == "default"):
         return None
     if isinstance(functions, str) or not isinstance(functions, Sequence):
-        raise ValueError(f"functions must be 'default' or a list of names, got {functions!r}")
+        raise ValueError(f"functions must be 'default' or a list of names, got {shown(functions)}")
     return tuple(f.name for f in get_library(functions))
 
 
@@ -194,10 +197,15 @@ def _read_constants(constants: Any, taken: Sequence[str]) -> dict[str, NamedCons
     if constants is None:
         return {}
     if not isinstance(constants, Mapping) or not all(isinstance(n, str) for n in constants):
-        raise ValueError(f"constants must be a mapping {{name: number}}, got {constants!r}")
+        raise ValueError(f"constants must be a mapping {{name: number}}, got {shown(constants)}")
     for name in constants:
-        if not name.isidentifier() or keyword.iskeyword(name):
-            raise ValueError(f"the name of a constant must be a plain word, got {name!r}")
+        is_word = len(name) <= MAX_NAME and name.isidentifier() and not keyword.iskeyword(name)
+        # A name that Python reads as another one would never be found.
+        if not is_word or unicodedata.normalize("NFKC", name) != name:
+            raise ValueError(
+                f"the name of a constant must be a plain word of at most {MAX_NAME} letters, got"
+                f" {shown(name)}"
+            )
         if name in taken or name == "pi" or name in function_names():
             raise ValueError(f"constants must not be called as a column or function, got {name!r}")
     rule = "a finite number other than 0"

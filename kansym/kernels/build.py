@@ -4,10 +4,14 @@ Installing kansym runs this where there is a compiler, and goes on without where
 Uses the standard library alone: it runs before anything is installed. One library is made for each
 level of the CPU (see `kansym_cpu_level` in core/kansym.h); which one is loaded is decided on the
 machine that runs it, so that a wheel works on every CPU of its architecture.
+
+Every library ends with a seal, the sha256 of the bytes before it. The loader of the system does not
+look there, and would end the process over a library that was cut short.
 """
 
 from __future__ import annotations
 
+import hashlib
 import os
 import platform
 import shlex
@@ -20,6 +24,7 @@ from pathlib import Path
 SOURCES = Path(__file__).with_name("core")
 TARGET = Path(__file__).with_name("built")
 # No -ffast-math: NaN must propagate, and sums keep their order.
+SEAL_LENGTH = 64  # hexadecimal digits of a sha256
 FLAGS = [
     "-std=gnu11",
     "-O3",
@@ -84,5 +89,22 @@ def _compile(compiler: list[str], level: int, target: Path) -> Path:
             raise RuntimeError(f"{compiler[0]} cannot be run: {error}") from error
         if done.returncode:
             raise RuntimeError(f"{shlex.join(command)} failed:\n{done.stderr.strip()}")
+        seal(made)
         os.replace(made, library)
     return library
+
+
+def seal(library: Path) -> None:
+    """Append to a library the checksum that `is_whole` looks for."""
+    checksum = hashlib.sha256(library.read_bytes()).hexdigest()
+    with library.open("ab") as file:
+        file.write(checksum.encode())
+        file.flush()
+        os.fsync(file.fileno())  # the name must not point to data that is not on the disk yet
+
+
+def is_whole(library: Path) -> bool:
+    """Whether every byte of a library is as it was built. Raises OSError when it cannot be read."""
+    data = library.read_bytes()
+    body, found = data[:-SEAL_LENGTH], data[-SEAL_LENGTH:]
+    return hashlib.sha256(body).hexdigest().encode() == found

@@ -89,13 +89,13 @@ def load() -> Kernels:
     if wanted == "torch":
         return Kernels(None, None, f"{VARIABLE}=torch")
     baseline = _path(0)
-    if not baseline.exists():
+    if not baseline.is_file():
         return Kernels(
             None, None, "not compiled; python -m kansym.kernels does it, given a C compiler"
         )
     try:
         possible = int(_opened(baseline).kansym_cpu_level())
-        level = max(n for n in build.levels() if n <= possible and _path(n).exists())
+        level = max(n for n in build.levels() if n <= possible and _path(n).is_file())
         path = _path(level)
         return Kernels(_declared(_opened(path)), level, f"loaded {path}")
     except (OSError, AttributeError) as error:  # made for another system, or by another version
@@ -109,6 +109,8 @@ def _path(level: int) -> Path:
 
 
 def _opened(path: Path) -> ctypes.CDLL:
+    if not build.is_whole(path):
+        raise OSError(f"{path} is damaged: its checksum does not match")
     found = ctypes.CDLL(str(path))
     if found.kansym_abi() != ABI:
         raise OSError(f"{path} was made by another version of kansym")

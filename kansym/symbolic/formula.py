@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import sympy
 from sympy import Float, Symbol
+from sympy.core.function import AppliedUndef
 
 from kansym.arrays import as_matrix
-from kansym.errors import NotSymbolicError, check_positive_int, visible
+from kansym.errors import NotSymbolicError, check_positive_int, shown, visible
 from kansym.functions import get_function
 from kansym.network import Network
 from kansym.symbolic import names as naming
@@ -38,6 +39,8 @@ class _Formula(NamedTuple):
 class Formula(_Formula):
     """`exprs, variables = formula`: one SymPy expression per output, one symbol per input.
 
+    Raises ValueError for text, which SymPy would run as code.
+
     names, target_names: what to print for the variables and outputs in LaTeX.
     snapped: (value, exact number) of every constant that `snap` replaced.
     """
@@ -54,7 +57,7 @@ class Formula(_Formula):
         target_names: Sequence[str] | None = None,
         snapped: Sequence[tuple[float, Expr]] = (),
     ) -> Formula:
-        self = super().__new__(cls, tuple(exprs), tuple(variables))
+        self = super().__new__(cls, tuple(map(_expression, exprs)), tuple(variables))
         self.names = tuple(names) if names else tuple(str(v) for v in variables)
         letter = next((name for name in ("y", "f") if name not in self.names), "output")
         default = [f"{letter}{o + 1}" if len(exprs) > 1 else letter for o in range(len(exprs))]
@@ -67,6 +70,7 @@ class Formula(_Formula):
         table = as_matrix(X, n_columns=len(self.variables)).double().cpu().numpy()
         columns = []
         for expr in self.exprs:
+            _check_names(expr, self.variables)
             if not is_real(expr):
                 columns.append(np.full(len(table), np.nan))
                 continue
@@ -133,6 +137,26 @@ class Formula(_Formula):
             if str(v) != name and v in used
         ]
         return "\n".join(lines)
+
+
+def _check_names(expr: Expr, variables: Sequence[Symbol]) -> None:
+    """ValueError for a name that is neither a variable nor a function of SymPy: where a formula is
+    compiled, it would be run as code."""
+    if strange := (expr.free_symbols - set(variables)) | expr.atoms(AppliedUndef):
+        raise ValueError(
+            f"the formula has {shown(min(map(str, strange)))}, which is none of its variables"
+            f" {tuple(variables)} and no function of SymPy"
+        )
+
+
+def _expression(expr: Any) -> Expr:
+    """SymPy would run text as code."""
+    if isinstance(expr, sympy.Basic):
+        return expr
+    try:
+        return sympy.sympify(expr, strict=True)
+    except (sympy.SympifyError, TypeError, ValueError) as error:
+        raise ValueError(f"formula must hold SymPy expressions, got {shown(expr)}") from error
 
 
 def is_real(expr: Expr) -> bool:

@@ -6,9 +6,10 @@ import re
 from typing import Any
 
 import sympy
+from sympy.core.function import AppliedUndef
 from sympy.printing.str import StrPrinter
 
-from kansym.errors import ExportError
+from kansym.errors import ExportError, shown
 from kansym.symbolic.exports.identifiers import identifiers, quoted
 from kansym.symbolic.exports.python import PYTHON_WORDS
 from kansym.symbolic.formula import Formula
@@ -43,6 +44,9 @@ def sympy_source(formula: Formula) -> str:
     free = set().union(*(expr.free_symbols for expr in formula.exprs)) - set(formula.variables)
     if free:
         raise ExportError(f"{sorted(map(str, free))} are no variables of the formula")
+    # Its name would stand in the source as it is, whatever it says.
+    if undefined := set().union(*(expr.atoms(AppliedUndef) for expr in formula.exprs)):
+        raise ExportError(f"sympy has no function {shown(min(str(f.func) for f in undefined))}")
     headers = [*formula.names, *formula.target_names]
     taken = PYTHON_WORDS | frozenset(dir(sympy)) | {"variables", "exprs"}
     found = identifiers(headers, taken, folds_case=False)
