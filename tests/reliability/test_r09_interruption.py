@@ -193,7 +193,7 @@ def test_kill_while_training_with_width(folder):
     assert int(resumed.stdout.rsplit("calls:", 1)[1]) <= n_steps - at + 1
 
 
-# -- searches and fits in this process -----------------------------------------------------------------------------------------
+# -- searches and fits in this process -------------------------------------------------------------
 
 
 @pytest.mark.parametrize("share", [0.5, 0.95])
