@@ -10,15 +10,21 @@ import random
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 from click.testing import CliRunner
+from sympy import symbols
 
 from kansym import KAN, find_formula
 from kansym.cli import main
+from kansym.discovery import journal
+from kansym.discovery.contest import Contest
+from kansym.discovery.records import Options, Table
+from kansym.discovery.search import discover
 from kansym.training import loop
 
 # argv: the signal, where and at which call it is sent; then the command line of kansym.
@@ -49,11 +55,15 @@ setattr(owner, name, sending(getattr(owner, name)))
 import atexit
 atexit.register(lambda: print("calls:", calls))
 from kansym.cli import main
+from kansym.discovery import journal
+from kansym.discovery.contest import Contest
+from kansym.discovery.records import Options, Table
+from kansym.discovery.search import discover
 main(sys.argv[4:])
 """
 SEARCH = ("--max-time", "600")
 NETWORK = ("--width", "2,1", "--steps", "15", "--lib", "x,x^2,sin,exp")
-FILES = ("formula.txt", "formula.tex", "summary.json", "network.svg")
+FILES = ("formula.txt", "formula.tex", "equations.csv")
 N_CALLS = 20  # of Contest.enter that the whole search makes at least
 
 
@@ -79,8 +89,8 @@ def results(out):
     """What a run wrote, less what is another one every time."""
     summary = json.loads((out / "summary.json").read_text())
     del summary["seconds"]
-    texts = [(out / name).read_text() for name in FILES if name not in ("summary.json",)]
-    return summary, texts[:2]
+    texts = [(out / name).read_text() for name in FILES if (out / name).exists()]
+    return summary, texts
 
 
 def left_over(out):
@@ -183,7 +193,37 @@ def test_kill_while_training_with_width(folder):
     assert int(resumed.stdout.rsplit("calls:", 1)[1]) <= n_steps - at + 1
 
 
-# -- fits -----------------------------------------------------------------------------------------
+# -- searches and fits in this process -------------------------------------------------------------
+
+
+@pytest.mark.parametrize("share", [0.5, 0.95])
+def test_search(tmp_path, monkeypatch, share):
+    """Ended by Ctrl-C after a share of its formulas, a search that goes on finds the same, without
+    fitting again what finished steps had fitted."""
+    monkeypatch.setattr(journal, "EVERY", 0.0)
+    enter, calls, ends = Contest.enter, [], []
+
+    def entered(*arguments, **named):
+        calls.append(1)
+        if len(calls) in ends:
+            raise KeyboardInterrupt
+        return enter(*arguments, **named)
+
+    def found():
+        calls.clear()
+        a, b = X = np.random.default_rng(0).uniform(0.5, 3, (2, 80))
+        table = Table(X.T, a / (1 + b**2) + np.tanh(a * b), symbols("a b", real=True))
+        law = discover(table, Options(max_time=None, checkpoint=place))
+        return replace(law, seconds=0.0)
+
+    monkeypatch.setattr(Contest, "enter", entered)
+    place = None
+    whole, n_calls = found(), len(calls)
+    place, ends = tmp_path, [round(share * n_calls)]
+    assert found().stopped == "interrupted"
+    ends = []
+    assert repr(found()) == repr(whole)
+    assert len(calls) < n_calls
 
 
 class Stop(Exception):
