@@ -24,7 +24,7 @@ from kansym import KAN, KANRegressor
 from kansym.kernels import build
 
 # How many cases of every kind of file; three in ten are in the default run.
-COUNTS = {"model": 400, "found": 250, "csv": 130, "parquet": 130, "checked.parquet": 40, "so": 50}
+COUNTS = {"model": 400, "search": 250, "csv": 130, "parquet": 130, "checked.parquet": 40, "so": 50}
 ACTIONS = {"model": "model", "search": "search", "so": "kernels"}
 IS_EXACT = {"model", "search", "so"}  # identical, or an error
 
@@ -99,12 +99,12 @@ def originals():
         model.fix_symbolic(0, 0, 0, "sin")
         model.save(folder / "model", sample=True)
         options = {"max_time": None, "max_candidates": 8, "random_state": 0}
-        KANRegressor(checkpoint=folder / "search", **options).fit(X, y)
+        KANRegressor(checkpoint=folder / "run", **options).fit(X, y)
         frame = pd.DataFrame(rng.normal(size=(60, 3)), columns=["a", "b", "c"])
         frame.to_csv(folder / "csv", index=False)
         frame.to_parquet(folder / "parquet")
         frame.to_parquet(folder / "checked.parquet", write_page_checksum=True)
-        os.replace(folder / "search" / "search.json", folder / "found")
+        os.replace(folder / "run" / "search.json", folder / "search")
         files = {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
     library = build.TARGET / build.library_name(0)
     return files | ({"so": library.read_bytes()} if library.exists() else {})
