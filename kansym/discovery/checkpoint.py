@@ -27,7 +27,7 @@ from kansym.symbolic.formula import Expr, is_real
 from kansym.symbolic.ordinary import check_argument, check_ordinary, check_power
 
 VERSION = 3
-MAX_BYTES = 100_000_000
+MAX_BYTES = 20_000_000
 MAX_LENGTH = 20_000  # of a formula's text
 MAX_DEPTH = 60  # of its tree
 
@@ -121,8 +121,9 @@ def _read(data: bytes) -> tuple[Any, Any, list[StepRecord]]:
     state = json.loads(data.decode())
     if not isinstance(state, dict) or state.pop("seal", None) != _seal(state):
         raise ValueError("it is damaged, or no checkpoint: its checksum does not match")
-    steps = [_step(*fields) for fields in state.get("steps", ())]
-    return state.get("version"), state.get("key"), steps
+    steps: Any = state.get("steps")
+    _check_types(list, steps)
+    return state.get("version"), state.get("key"), [_step(*fields) for fields in steps]
 
 
 def _step(

@@ -343,6 +343,7 @@ def test_every_writer_is_atomic():
     found = []
     for path in sorted(Path(kansym.__file__).parent.rglob("*.py")):
         for line in path.read_text(encoding="utf-8").splitlines():
-            if path.name != "files.py" and re.search(means, line):
+            # The compiler writes beside its place, too; `build` seals that and moves it.
+            if path.name not in ("files.py", "build.py") and re.search(means, line):
                 found.append(f"{path.name}: {line.strip()}")
     assert not found

@@ -247,9 +247,8 @@ SEARCHES = {
     "UTF-16": lambda: search_file().decode().encode("utf-16"),
     "lone surrogate": lambda: b'{"key": "\\ud800"}',
     "unknown version": lambda: search_with(version=99),
-    "code": lambda: search_with(steps=[step_with(f"__import__('os').system('touch {MARK}')")]),
     "one string of 9 MB": lambda: json.dumps("x" * 9_000_000).encode(),
-    "11 MB": lambda: search_file() + b" " * 11_000_000,
+    "21 MB": lambda: search_file() + b" " * 21_000_000,
     "null": lambda: b"null",
     "nothing": lambda: b"",
 }
@@ -257,6 +256,7 @@ SEARCHES |= {
     f"{field} {k}": lambda field=field, value=value: search_with(**{field: value})
     for field in ("steps", "key", "seal")
     for k, value in enumerate(WRONG)
+    if (field, value) != ("steps", [])  # a search that has only begun
 }
 
 
@@ -445,6 +445,18 @@ def test_a_malicious_file(name):
     assert not outcome.is_evaluated
     assert outcome.megabytes < MEGABYTES
     assert outcome.seconds < SECONDS or size > SMALL
+
+
+def test_code_in_the_file_of_a_search_is_passed_over(tmp_path):
+    """It has no place in a formula, so the step is done again."""
+    code = step_with(f"__import__('os').system('touch {MARK}')")
+    outcomes = []
+    for name, content in (("code", search_with(steps=[code])), ("plain", search_file())):
+        (tmp_path / name).write_bytes(content)
+        outcomes += run([Case("search", str(tmp_path / name))], tmp_path)
+    assert not any(outcome.is_evaluated for outcome in outcomes)
+    assert outcomes[0].kind == outcomes[1].kind == "loaded"
+    assert outcomes[0].text == outcomes[1].text
 
 
 def test_a_byte_order_mark_is_no_malice(tmp_path):
