@@ -186,7 +186,7 @@ def test_choosing_a_row_by_click_shows_what_belongs_to_it(visit, reports):
         assert page.locator("#status").inner_text() in ("", f"Shown: formula {n + 1} of 11")
         if not row.locator(".mark", has_text="chosen").count():
             latex = shown.locator(".copyable pre").inner_text()
-            assert latex.startswith(r"\mathrm{E\ [J]} = ")
+            assert latex.startswith(r"E\ \mathrm{[J]} = ")
 
 
 def test_choosing_a_row_by_keyboard(visit, reports):

@@ -5,6 +5,7 @@ Places are those of `views.layout`, in SVG units with y downwards; colours are i
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -155,7 +156,7 @@ def _edge_mark(box: Box, view: NetworkView, layout: Layout) -> EdgeMark:
     tag = None
     if edge["kind"] == "symbolic":
         x, y = _place((box.x, box.y + box.height / 2 + TAG_LIFT), layout)
-        tag = round(x, 1), round(y, 1), shortened(printable(str(edge["function"])), 12)
+        tag = round(x, 1), round(y, 1), _raised(shortened(printable(str(edge["function"])), 12))
     source, target = _ends(view.graph, edge)
     name = view.names.get(key)
     facts, text, formula = _described(edge, name, view.graph)
@@ -254,6 +255,11 @@ def _node_mark(
         goes=_goes([owner in removal.nodes for removal in removals]),
         title=name,
     )
+
+
+def _raised(function: str) -> str:
+    """x^2 as x²; 1/x^1.5 stays."""
+    return re.sub(r"\^(\d)(?![\d.])", lambda power: "⁰¹²³⁴⁵⁶⁷⁸⁹"[int(power[1])], function)
 
 
 def _label(graph: nx.DiGraph, words: Words, layout: Layout) -> Label:
