@@ -39,6 +39,10 @@ class UnitError(ValueError):
         self.part = part
 
 
+class NotANumberError(ValueError, TypeError):
+    """An entry of a table is no number: a bad value here, a wrong type to scikit-learn."""
+
+
 class ExportError(ValueError):
     """A formula or network has a part that the language or format asked for cannot say."""
 

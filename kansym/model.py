@@ -19,8 +19,8 @@ import torch
 from torch import Tensor
 
 from kansym import bspline, checkpoint, scores, structure, symbolic
-from kansym.arrays import as_matrix, as_targets
-from kansym.datasets import as_dataset
+from kansym.arrays import as_matrix, as_pandas, as_targets
+from kansym.datasets import as_dataset, check_same_columns
 from kansym.errors import (
     ExtrapolationWarning,
     NoSampleError,
@@ -223,6 +223,8 @@ class KAN(Network):
         data = as_dataset(
             dataset, self.n_in, n_out, self.dtype, self.device, is_labelled, sample_weight
         )
+        if self.is_fitted:
+            check_same_columns("X", data.feature_names, self.feature_names)
         if data.weight is not None and not isinstance(loss, str):
             raise ValueError("sample_weight cannot be used with a loss of your own; weigh in it")
         if chosen_grids is not None:
@@ -613,6 +615,7 @@ class KAN(Network):
     # -- helpers ----------------------------------------------------------------------------------
 
     def _matrix(self, X: Any) -> Tensor:
+        X = as_pandas(X)
         if self.feature_names and hasattr(X, "columns"):
             missing = [name for name in self.feature_names if name not in X.columns]
             if missing:

@@ -733,7 +733,7 @@ def test_rows_outside_the_domain_get_the_frequencies_of_the_classes(asked):
     [
         ([1, 1, 1], "at least two classes, got only the class 1"),
         ([0.5, 1.5, 2.25], "Unknown label type"),
-        ([0.0, np.nan, 1.0], "y must hold labels, got NaN"),
+        ([0.0, np.nan, 1.0], "y must hold labels, got nan in row 1"),
         (None, "requires y"),
     ],
 )
