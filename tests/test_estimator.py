@@ -1,6 +1,5 @@
 """kansym for users of scikit-learn: its checks and habits, formulas by name, errors by message."""
 
-import os
 import pickle
 import subprocess
 import sys
@@ -13,10 +12,6 @@ import pytest
 import sympy
 import torch
 from joblib import Parallel, delayed
-from sklearn.base import clone
-from sklearn.model_selection import GridSearchCV
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 
 from kansym import KAN, KANClassifier, KANRegressor, register_function
 from kansym.discovery.dimensions import Dimension, has_consistent_units
@@ -84,38 +79,6 @@ def labelled():
 
 
 # -- scikit-learn ---------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("cls", [KANRegressor, KANClassifier])
-def test_scikit_learn_s_own_checks_all_pass(cls):
-    # In a process of its own: the checks seed NumPy's global random state and provoke warnings.
-    code = (
-        "import warnings; warnings.simplefilter('ignore')\n"
-        "from sklearn.utils.estimator_checks import check_estimator\n"
-        f"from kansym import {cls.__name__} as cls\n"
-        "quick = {'max_time': 5.0, 'max_candidates': 4, 'functions': ['x', 'x^2']}\n"
-        "results = check_estimator(cls(**quick), on_fail=None)\n"
-        "failed = [r for r in results if r['status'] != 'passed']\n"
-        "assert len(results) > 50\n"
-        "assert not failed, [(r['check_name'], r['exception']) for r in failed]"
-    )
-    environment = os.environ | {"SCIPY_ARRAY_API": "1"}  # without it a check is skipped
-    done = subprocess.run(
-        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
-
-
-def test_clone_pipeline_grid_search_and_pickle(table):
-    X, y = table
-    line = make_pipeline(StandardScaler().set_output(transform="pandas"), KANRegressor(**QUICK))
-    line.fit(X, y)
-    assert list(line[-1].feature_names_in_) == ["a", "b", "c d"]
-    search = GridSearchCV(line, {"kanregressor__max_complexity": [20, 40]}, cv=3).fit(X, y)
-    assert search.best_score_ > 0.99
-    again = pickle.loads(pickle.dumps(line))
-    assert np.array_equal(again.predict(X), line.predict(X))
-    assert clone(line[-1]).get_params() == line[-1].get_params()
 
 
 def test_importing_kansym_leaves_scikit_learn_alone():
