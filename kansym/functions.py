@@ -313,7 +313,7 @@ def own_functions() -> tuple[SymbolicFunction, ...]:
 
 def get_function(name: str) -> SymbolicFunction:
     """The registered function of that name; a ValueError with the nearest name otherwise."""
-    if name in _REGISTRY:
+    if isinstance(name, str) and name in _REGISTRY:
         return _REGISTRY[name]
     raise ValueError(
         f"unknown function {name!r};{suggestion(name, function_names())}."
@@ -327,10 +327,12 @@ def get_library(lib: Iterable[str] | None) -> list[SymbolicFunction]:
         return list(_REGISTRY.values())
     if isinstance(lib, str):
         raise ValueError(f"lib must be a list of function names, got the string {lib!r}")
-    names = list(dict.fromkeys(lib))
-    if not names:
+    if not isinstance(lib, Iterable):
+        raise ValueError(f"lib must be a list of function names, got {lib!r}")
+    named = {function.name: function for function in map(get_function, lib)}
+    if not named:
         raise ValueError("lib must name at least one function, got an empty list")
-    return [get_function(name) for name in names]
+    return list(named.values())
 
 
 def register_function(
