@@ -243,6 +243,33 @@ def test_the_checkpoint_of_each_output_has_a_file_of_its_own(tmp_path):
     assert searches.checkpoint_of(None, 0, 1) is None
 
 
+# -- offsets ---------------------------------------------------------------------------------------
+
+
+def test_the_search_sees_a_column_that_hardly_varies_without_its_offset(asked):
+    X = np.c_[1e8 + np.linspace(1, 2, 20), np.linspace(1, 2, 20), 3 + np.arange(20) % 2 * 4.4e-16]
+    network = KAN([3, 1], seed=0)
+    asked.answers = [
+        lambda rows: found(rows.variables[0] ** 2, verdict=Verdict.NONE, network=network)
+    ]
+    est = KANRegressor(**QUICK).fit(X, X[:, 1])
+    ((rows, _),) = asked
+    assert np.allclose(rows.X[:, 0], X[:, 1])
+    assert np.array_equal(rows.X[:, 1], X[:, 1])
+    assert (rows.X[:, 2] == 3).all()
+    (x1, *_) = est.formula_.variables
+    assert est.sympy() == (x1 - 100000000) ** 2
+    assert est.network_.input_shift.tolist() == [1e8, 0, 0]
+
+
+@pytest.mark.parametrize("rule", [{"parity": {"x1": "even"}}, {"units": ["m", "m"]}])
+def test_an_offset_stays_where_a_rule_is_about_0(asked, rule):
+    X = 1e8 + np.linspace(1, 2, 20)[:, None]
+    KANRegressor(**rule, **QUICK).fit(X, X[:, 0] ** 2)
+    ((rows, _),) = asked
+    assert np.array_equal(rows.X, X)
+
+
 # -- forms ----------------------------------------------------------------------------------------
 
 
