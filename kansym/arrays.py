@@ -1,5 +1,7 @@
 """Numbers in: arrays, frames, lists and tensors become finite tensors, or a clear error.
 
+Frames are those of pandas, polars and pyarrow; none of them is imported for whoever has none.
+
 What would go wrong silently later is refused here: NaN, text, a y that would broadcast, a column
 too many. Every message names the argument, the rule, what came and the way out.
 """
@@ -15,6 +17,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from kansym.errors import NotANumberError
+
 
 def as_matrix(
     X: Any,
@@ -29,13 +33,14 @@ def as_matrix(
     A vector is accepted as one column only where `n_columns` is 1. `rule` says in the message where
     the number of columns comes from; `argument` is the name the caller knows X by.
 
-    Raises ValueError for text, complex or sparse data, NaN or inf, no rows, a wrong shape.
+    Raises ValueError for text, complex or sparse data, dates, masked or missing values, NaN or inf,
+    no rows, a wrong shape, a frame with two columns of one name.
     """
-    values, names = _numbers(X, argument, dtype)
+    values, names = as_numbers(X, argument, dtype)
     if values.ndim == 1 and n_columns == 1:
         values = values[:, None]
     _check_matrix_shape(values, argument, n_columns, rule)
-    _check_finite(values, argument, names)
+    check_finite(values, argument, names)
     return values.to(device)
 
 
@@ -47,21 +52,20 @@ def as_targets(
     dtype: torch.dtype = torch.float64,
     device: torch.device | str | None = None,
 ) -> Float[Tensor, "n outputs"]:
-    """y as a finite matrix with one row per row of X: (n,), (n, 1) and (1, n) all give [n, 1].
+    """y as a finite matrix with one row per row of X: (n,) and (n, 1) both give [n, 1].
 
     Raises ValueError for any other shape, and for what `as_matrix` refuses.
     """
-    values, names = _numbers(y, argument, dtype)
-    is_flat = tuple(values.shape) == (1, n_rows) and n_rows != 1 and n_outputs in (None, 1)
-    if values.ndim == 1 or is_flat:
-        values = values.reshape(-1, 1)
+    values, names = as_numbers(y, argument, dtype)
+    if values.ndim == 1:
+        values = values[:, None]
     if values.ndim != 2 or values.shape[1] == 0:
         raise ValueError(
             f"{argument} must have shape ({n_rows},) or ({n_rows}, outputs),"
             f" got shape {tuple(values.shape)}"
         )
     _check_rows(len(values), n_rows, argument)
-    _check_finite(values, argument, names)
+    check_finite(values, argument, names)
     if n_outputs is not None and values.shape[1] != n_outputs:
         raise ValueError(
             f"{argument} must have {columns_text(n_outputs)} (width[-1]),"
@@ -102,19 +106,23 @@ def as_weights(
     values = as_targets(weights, len(X), 1, argument, X.dtype, X.device)[:, 0]
     if bool((values < 0).any()):
         raise ValueError(f"{argument} must be >= 0, got {float(values.min()):g}")
-    mean = values.mean()
-    if not 0 < float(mean) < float("inf"):
+    largest = values.max()
+    if float(largest) == 0:
         raise ValueError(f"{argument} must not be 0 in every row")
-    return values / mean
+    values = values / largest  # the sum of large ones may overflow
+    return values / values.mean()
 
 
-def _numbers(data: Any, argument: str, dtype: torch.dtype) -> tuple[Tensor, tuple[str, ...] | None]:
+def as_numbers(
+    data: Any, argument: str, dtype: torch.dtype = torch.float64
+) -> tuple[Tensor, tuple[str, ...] | None]:
     """data as a real tensor of `dtype`, not yet checked for shape or NaN, and its column names.
 
     The tensor never shares memory with what came in: a caller may change their array afterwards.
     """
     if isinstance(data, Tensor):
         return _from_tensor(data, argument, dtype), None
+    data = as_pandas(data, argument)
     if _is_pandas(data):
         return _from_frame(data, argument, dtype), column_names(data)
     return _from_array(data, argument, dtype), None
@@ -126,9 +134,7 @@ def _from_tensor(data: Tensor, argument: str, dtype: torch.dtype) -> Tensor:
             f"{argument} must be dense, got a sparse tensor; use {argument}.to_dense()"
         )
     if data.is_complex():
-        raise ValueError(
-            f"{argument} must be real, got {data.dtype}; split real and imaginary part"
-        )
+        raise ValueError(_complex(argument, data.dtype))
     return _fits(data.detach().to(dtype, copy=True), data.detach(), argument)
 
 
@@ -136,6 +142,11 @@ def _from_frame(data: Any, argument: str, dtype: torch.dtype) -> Tensor:
     import pandas as pd
 
     frame = data.to_frame() if isinstance(data, pd.Series) else data
+    twice = frame.columns[frame.columns.duplicated()]
+    if len(twice):
+        raise ValueError(
+            f"{argument} must have columns of different names, got {twice[0]!r} twice; rename one"
+        )
     columns = [_from_column(frame.iloc[:, c], argument, dtype) for c in range(frame.shape[1])]
     if not columns:
         raise ValueError(f"{argument} must have at least one column, got shape {frame.shape}")
@@ -148,11 +159,15 @@ def _from_column(column: Any, argument: str, dtype: torch.dtype) -> Tensor:
 
     label = f"column {str(column.name)!r} of {argument}"
     if types.is_complex_dtype(column.dtype):
-        raise ValueError(f"{label} must be real, got {column.dtype}")
+        raise ValueError(_complex(label, column.dtype))
     if not (types.is_numeric_dtype(column.dtype) or types.is_bool_dtype(column.dtype)):
         raise ValueError(f"{label} must be numeric, got {_kind(column)}; convert or drop it")
     # Nullable columns hold <NA>, which becomes NaN and is reported as a missing value.
     return _from_array(column.to_numpy(dtype=float, na_value=np.nan), argument, dtype)
+
+
+def _complex(what: str, dtype: Any) -> str:
+    return f"{what} must be real, got {dtype}. Complex data not supported: take its parts apart"
 
 
 def _kind(column: Any) -> str:
@@ -164,24 +179,33 @@ def _kind(column: Any) -> str:
 def _from_array(data: Any, argument: str, dtype: torch.dtype) -> Tensor:
     if hasattr(data, "toarray") or hasattr(data, "todense"):
         raise ValueError(
-            f"{argument} must be dense, got {type(data).__name__}; use {argument}.toarray()"
+            f"{argument} must be dense, got the sparse {type(data).__name__}; use"
+            f" {argument}.toarray()"
         )
-    if isinstance(data, np.ma.MaskedArray) and np.ma.is_masked(data):
-        raise ValueError(f"{argument} has masked values; use {argument}.filled() or drop the rows")
+    check_unmasked(data, argument)
     array = _array(data, argument)
     if array.ndim == 0:
         raise ValueError(f"{argument} must be a table of numbers, got {type(data).__name__}")
     if array.dtype.kind == "O":
         array = _array_of_objects(array, argument)
     if array.dtype.kind == "c":
-        raise ValueError(
-            f"{argument} must be real, got {array.dtype}; split real and imaginary part"
-        )
+        raise ValueError(_complex(argument, array.dtype))
     if array.dtype.kind not in "buif":
         raise ValueError(f"{argument} must be numeric{_where_text(array)}; convert or drop it")
     # Through float64: torch knows neither long double nor the other byte order.
-    wide = torch.tensor(array.astype(np.float64))
+    with np.errstate(over="ignore"):  # of a long double; what became infinite is named later
+        wide = torch.tensor(array.astype(np.float64))
     return _fits(wide.to(dtype), wide, argument)
+
+
+def check_unmasked(data: Any, argument: str) -> None:
+    """ValueError for a masked array that masks something: it names the first such row."""
+    if isinstance(data, np.ma.MaskedArray) and np.ma.is_masked(data):
+        place = _place(tuple(np.argwhere(np.ma.getmaskarray(data))[0].tolist()))
+        raise ValueError(
+            f"{argument} must have no masked values, got one in {place}; use {argument}.filled()"
+            " or drop the rows"
+        )
 
 
 def _array(data: Any, argument: str) -> np.ndarray:
@@ -203,9 +227,9 @@ def _array_of_objects(array: np.ndarray, argument: str) -> np.ndarray:
         try:
             numbers[index] = np.nan if value is None else _float(value)
         except (TypeError, ValueError, OverflowError) as error:
-            raise ValueError(
+            raise NotANumberError(
                 f"{argument} must be numeric, got {reprlib.repr(value)} in {_place(index)};"
-                " convert or drop it"
+                f" convert or drop it ({error})"
             ) from error
     return numbers
 
@@ -265,7 +289,8 @@ def columns_text(count: int) -> str:
     return "1 column" if count == 1 else f"{count} columns"
 
 
-def _check_finite(values: Tensor, argument: str, names: tuple[str, ...] | None) -> None:
+def check_finite(values: Tensor, argument: str, names: tuple[str, ...] | None = None) -> None:
+    """ValueError that names the first column with NaN or inf, and its rows."""
     bad = ~values.isfinite()
     if not bool(bad.any()):
         return
@@ -290,6 +315,17 @@ def _check_rows(n: int, n_rows: int, argument: str) -> None:
         )
 
 
+def as_pandas(data: Any, argument: str = "X") -> Any:
+    """A frame or series of polars or pyarrow as that of pandas; anything else as it is."""
+    pl, pa = sys.modules.get("polars"), sys.modules.get("pyarrow")
+    if pl is not None and isinstance(data, pl.LazyFrame):
+        raise ValueError(f"{argument} must be a table, got a LazyFrame; use {argument}.collect()")
+    is_polars = pl is not None and isinstance(data, (pl.DataFrame, pl.Series))
+    if is_polars or (pa is not None and isinstance(data, (pa.Table, pa.RecordBatch))):
+        return data.to_pandas()
+    return data
+
+
 def _is_pandas(data: Any) -> bool:
     pd = sys.modules.get("pandas")  # whoever holds a frame has imported it; nobody else pays
     return pd is not None and isinstance(data, (pd.DataFrame, pd.Series))
@@ -300,7 +336,8 @@ def column_names(data: Any) -> tuple[str, ...] | None:
 
     Numbered columns are no names: pandas numbers them when nobody names them.
     """
+    data = as_pandas(data)
     if not _is_pandas(data):
         return None
-    names = list(data.columns) if data.ndim == 2 else [data.name]
+    names: list[Any] = list(data.columns) if data.ndim == 2 else [data.name or None]
     return tuple(names) if all(isinstance(name, str) for name in names) else None

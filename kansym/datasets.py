@@ -94,20 +94,33 @@ def as_dataset(
     if len(X) < 2:
         raise ValueError(f"X must have at least 2 rows, got {len(X)}")
     X_test = y_test = None
+    features, targets = given.feature_names, given.target_names
+    features = column_names(given.X) if features is None else tuple(features)
     if given.X_test is not None:
+        check_same_columns("X_test", column_names(given.X_test), features)
         # The training part fixes the number of columns when the caller does not.
         outputs = n_out if integer_targets else y.shape[1]
         X_test, y_test = _pair(
             given.X_test, given.y_test, ("X_test", "y_test"), X.shape[1], outputs, dtype, device,
             integer_targets,
         )  # fmt: skip
-    features, targets = given.feature_names, given.target_names
     return Dataset(
         X, y, X_test, y_test,
-        column_names(given.X) if features is None else tuple(features),
+        features,
         column_names(given.y) if targets is None else tuple(targets),
         as_weights(given.weight if sample_weight is None else sample_weight, X),
     )  # fmt: skip
+
+
+def check_same_columns(
+    argument: str, names: tuple[str, ...] | None, known: tuple[str, ...] | None
+) -> None:
+    """ValueError unless named columns stand where they stood when the names became known."""
+    if names and known and names != known:
+        raise ValueError(
+            f"{argument} must have the columns {list(known)} in this order, got {list(names)};"
+            " choose and sort them by name"
+        )
 
 
 def _range_ends(ranges: Ranges, n_var: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]:

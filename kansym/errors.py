@@ -8,7 +8,11 @@ from __future__ import annotations
 
 import difflib
 import math
+import operator
 from collections.abc import Iterable, Sequence
+
+MAX_GRID = 2000  # intervals; Liu et al. 2024 go to 1,000
+MAX_SEED = 2**63 - 1
 
 
 class KansymError(Exception):
@@ -41,6 +45,10 @@ class UnitError(ValueError):
     def __init__(self, message: str, part: object = None) -> None:
         super().__init__(message)
         self.part = part
+
+
+class NotANumberError(ValueError, TypeError):
+    """An entry of a table is no number: a bad value here, a wrong type to scikit-learn."""
 
 
 class ExportError(ValueError):
@@ -107,22 +115,64 @@ def suggestion(value: object, known: Sequence[str]) -> str:
 
 def check_positive_int(argument: str, value: object, minimum: int = 1) -> int:
     """`value` as an int >= `minimum`, else a ValueError."""
-    if isinstance(value, bool) or not hasattr(value, "__index__"):
+    number = as_int(value)
+    if number is None or number < minimum:
         raise ValueError(f"{argument} must be an integer >= {minimum}, got {value!r}")
-    number = int(value)  # pyright: ignore[reportArgumentType]
-    if number < minimum:
-        raise ValueError(f"{argument} must be an integer >= {minimum}, got {number}")
     return number
+
+
+def as_int(value: object) -> int | None:
+    """`value` as an int where it is an integer and no bool, else None."""
+    if isinstance(value, bool):
+        return None
+    try:
+        return operator.index(value)  # pyright: ignore[reportArgumentType]
+    except TypeError:  # a tensor of several numbers, too, has __index__
+        return None
 
 
 def check_index(argument: str, value: object, count: int) -> int:
     """`value` as an int in 0..count - 1, else a ValueError."""
-    if isinstance(value, bool) or not hasattr(value, "__index__"):
+    number = as_int(value)
+    if number is None or not 0 <= number < count:
         raise ValueError(f"{argument} must be an integer in 0..{count - 1}, got {value!r}")
-    number = int(value)  # pyright: ignore[reportArgumentType]
-    if not 0 <= number < count:
-        raise ValueError(f"{argument} must be an integer in 0..{count - 1}, got {number}")
     return number
+
+
+def check_grid(argument: str, value: object) -> int:
+    """`value` as a number of grid intervals: what is larger asks for memory nobody has."""
+    number = check_positive_int(argument, value)
+    if number > MAX_GRID:
+        raise ValueError(f"{argument} must be an integer in 1..{MAX_GRID}, got {number}")
+    return number
+
+
+def check_seed(argument: str, value: object) -> int:
+    """`value` as a seed of torch's generators."""
+    number = check_positive_int(argument, value, 0)
+    if number > MAX_SEED:
+        raise ValueError(f"{argument} must be an integer in 0..2**63 - 1, got {number}")
+    return number
+
+
+def check_above_0(argument: str, value: object) -> float:
+    """`value` as a finite number > 0, else a ValueError."""
+    if not is_number(value) or not float(value) > 0:  # pyright: ignore[reportArgumentType]
+        raise ValueError(f"{argument} must be a finite number > 0, got {value!r}")
+    return float(value)  # pyright: ignore[reportArgumentType]
+
+
+def check_bool(argument: str, value: object) -> bool:
+    """`value` if it is True or False, else a ValueError."""
+    if not isinstance(value, bool):
+        raise ValueError(f"{argument} must be True or False, got {value!r}")
+    return value
+
+
+def check_callable(argument: str, value: object, call: str) -> None:
+    """ValueError unless `value` can be called; call: how, for the message."""
+    if not callable(value):
+        raise ValueError(f"{argument} must be a function {call}, got {value!r}")
 
 
 def is_number(value: object) -> bool:

@@ -329,10 +329,10 @@ def get_library(lib: Iterable[str] | None) -> list[SymbolicFunction]:
         raise ValueError(f"lib must be a list of function names, got the string {shown(lib)}")
     if not isinstance(lib, Iterable):
         raise ValueError(f"lib must be a list of function names, got {shown(lib)}")
-    names = list({f.name: None for f in map(get_function, lib)})
-    if not names:
+    named = {function.name: function for function in map(get_function, lib)}
+    if not named:
         raise ValueError("lib must name at least one function, got an empty list")
-    return [get_function(name) for name in names]
+    return list(named.values())
 
 
 def register_function(

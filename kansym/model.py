@@ -20,9 +20,9 @@ import torch
 from torch import Tensor
 
 from kansym import bspline, scores, structure, symbolic
-from kansym.arrays import as_matrix, as_targets
+from kansym.arrays import as_matrix, as_pandas, as_targets
 from kansym.checkpoint import load_network, save_network
-from kansym.datasets import as_dataset
+from kansym.datasets import as_dataset, check_same_columns
 from kansym.errors import (
     CheckpointError,
     ExtrapolationWarning,
@@ -227,19 +227,22 @@ class KAN(Network):
             update_grid=update_grid,
             grid_update_num=grid_update_num,
             stop_grid_update_step=stop_grid_update_step,
-            metrics=metrics or {},
+            metrics={} if metrics is None else metrics,
             callbacks=callbacks,
             patience=patience,
             max_time=max_time,
             progress=progress,
             seed=seed,
         )
+        self._check_dtype()
         chosen_grids = None if grids is None else check_grids(grids)
         is_labelled = loss == "cross_entropy"
         n_out = self.n_out if isinstance(loss, str) else None
         data = as_dataset(
             dataset, self.n_in, n_out, self.dtype, self.device, is_labelled, sample_weight
         )
+        if self.is_fitted:
+            check_same_columns("X", data.feature_names, self.feature_names)
         if data.weight is not None and not isinstance(loss, str):
             raise ValueError("sample_weight cannot be used with a loss of your own; weigh in it")
         if chosen_grids is not None:
@@ -461,7 +464,7 @@ class KAN(Network):
         roots where a refit of the others to the data bears it out.
         Raises NotSymbolicError while an active edge is a spline.
         """
-        shown = self.feature_names if names is None else names
+        shown = self._shown_names(names)
         formula = symbolic.network_formula(self, shown, self.target_names, simplify)
         if snap:
             data = self._sample_X(X)
@@ -489,7 +492,7 @@ class KAN(Network):
 
         check_choice("score", score, scores.SCORES)
         data = self._sample_X(X)
-        shown = self.feature_names if names is None else names
+        shown = self._shown_names(names)
         with torch.no_grad():
             trace = self.trace(data)
             edges = scores.edge_scores(self, trace, score)
@@ -577,7 +580,7 @@ class KAN(Network):
         """Draw how much of the outputs' variation is attributed to each input, the most on top."""
         from kansym.views import plot_features
 
-        shown = self.feature_names if names is None else names
+        shown = self._shown_names(names)
         return plot_features(self.feature_scores(X), shown, ax, label="attribution")
 
     def report(
@@ -702,7 +705,20 @@ class KAN(Network):
 
     # -- helpers ----------------------------------------------------------------------------------
 
+    def _shown_names(self, names: Sequence[str] | None) -> Sequence[str] | None:
+        """The names asked for, or those of the data."""
+        shown = self.feature_names if names is None else names
+        return None if shown is None else check_names(shown, self.n_in)
+
+    def _check_dtype(self) -> None:
+        if self.dtype not in (torch.float32, torch.float64):
+            raise ValueError(
+                f"the model must be of float32 or float64, got {self.dtype}; use model.double()"
+            )
+
     def _matrix(self, X: Any) -> Tensor:
+        self._check_dtype()
+        X = as_pandas(X)
         if self.feature_names and hasattr(X, "columns"):
             missing = [name for name in self.feature_names if name not in X.columns]
             if missing:

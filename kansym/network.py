@@ -20,7 +20,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from kansym import edge, kernels
-from kansym.errors import check_choice, check_positive_int, is_number
+from kansym.errors import check_choice, check_grid, check_positive_int, check_seed, is_number
 from kansym.layer import KANLayer
 
 
@@ -75,7 +75,7 @@ class Network(nn.Module):
         super().__init__()
         self.width = parse_width(width)
         self.mult_arity = check_positive_int("mult_arity", mult_arity, 2)
-        grid = check_positive_int("grid", grid)
+        grid = check_grid("grid", grid)
         k = check_positive_int("k", k)
         check_choice("base", base, edge.BASES)
         check_choice("outside", outside, edge.OUTSIDE_RULES)
@@ -85,7 +85,7 @@ class Network(nn.Module):
         if dtype not in (torch.float32, torch.float64):
             raise ValueError(f"dtype must be torch.float32 or torch.float64, got {dtype!r}")
         self.grid_eps = float(grid_eps)
-        generator = torch.Generator().manual_seed(check_positive_int("seed", seed, 0))
+        generator = torch.Generator().manual_seed(check_seed("seed", seed))
         self.layers = nn.ModuleList(
             KANLayer(
                 before.total,
@@ -104,7 +104,10 @@ class Network(nn.Module):
         self.register_buffer("input_scale", torch.ones(self.n_in, dtype=dtype))
         self.register_buffer("output_shift", torch.zeros(self.n_out, dtype=dtype))
         self.register_buffer("output_scale", torch.ones(self.n_out, dtype=dtype))
-        self.to(device)
+        try:
+            self.to(device)
+        except (RuntimeError, AssertionError) as error:
+            raise ValueError(f"device must be one that torch has here, got {device!r}") from error
 
     def _n_subnodes(self, nodes: Nodes) -> int:
         return nodes.n_sum + self.mult_arity * nodes.n_product
@@ -196,6 +199,11 @@ class Network(nn.Module):
 
     def scale_inputs(self, x: Tensor) -> Tensor:
         """x in the units of the first layer."""
+        if not isinstance(x, Tensor) or x.is_complex():
+            got = x.dtype if isinstance(x, Tensor) else type(x).__name__
+            raise ValueError(
+                f"X must be a tensor of real numbers, got {got}; predict takes arrays and frames"
+            )
         if x.ndim != 2 or x.shape[1] != self.n_in:
             raise ValueError(
                 f"X must have {self.n_in} columns (width[0]), got shape {tuple(x.shape)}"

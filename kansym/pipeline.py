@@ -26,8 +26,17 @@ import torch
 from torch import Tensor
 
 from kansym.datasets import Dataset, as_dataset
-from kansym.errors import EmptyNetworkError, check_positive_int, visible
+from kansym.errors import (
+    EmptyNetworkError,
+    check_above_0,
+    check_bool,
+    check_callable,
+    check_positive_int,
+    check_seed,
+    visible,
+)
 from kansym.files import in_use
+from kansym.functions import get_library
 from kansym.model import KAN
 from kansym.network import parse_width
 from kansym.symbolic import AutoStep, Formula, log_rmse, network_complexity
@@ -155,10 +164,16 @@ def find_formula(
     Raises ValueError for bad data or arguments, a constant target among them; EmptyNetworkError
     when nothing in X explains y; for a checkpoint, what `KAN.fit` does.
     """
-    recipe = recipe or Recipe()
+    recipe = Recipe() if recipe is None else recipe
+    if not isinstance(recipe, Recipe):
+        raise ValueError(f"recipe must be a Recipe, got {recipe!r}")
+    check_seed("seed", seed)
+    check_bool("progress", progress)
+    if width is not None:
+        parse_width(width)
     data = as_dataset(dataset)
     _check_explainable(data)
-    library = None if lib is None else list(lib)
+    library = None if lib is None else [function.name for function in get_library(lib)]
     clock = _Clock(max_time, report)
     with nullcontext() if checkpoint is None else in_use(checkpoint, "checkpoint") as folder:
         fits = _Fits(data, clock, folder)
@@ -251,8 +266,10 @@ class _Clock:
     """Seconds per stage, and what is left of the budget."""
 
     def __init__(self, max_time: float | None, report: Report | None):
-        if max_time is not None and not max_time > 0:
-            raise ValueError(f"max_time must be > 0 seconds, got {max_time!r}")
+        if max_time is not None:
+            check_above_0("max_time", max_time)
+        if report is not None:
+            check_callable("report", report, "of a line")
         self.started = time.perf_counter()
         self.max_time, self.report = max_time, report
         self.seconds: dict[str, float] = {}

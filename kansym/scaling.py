@@ -2,7 +2,8 @@
 
 A column that already lies within the grid range and fills at least half of it keeps its units, and
 so does an output of ordinary size: constants in `suggest_symbolic` then read as they are. Any other
-column is mapped onto the grid range, any other output to mean 0 and standard deviation 1. The maps
+column is mapped onto the grid range, any other output to mean 0 and standard deviation 1. A column
+that varies by no more than rounding is as good as constant, and mapped onto one point. The maps
 belong to the network, so predictions and formulas are always in raw units.
 """
 
@@ -17,6 +18,7 @@ from kansym.errors import check_choice
 from kansym.network import Network
 
 MODES = ("auto", "always", "never")
+ROUNDING = 8  # units in the last place
 ORDINARY_STD = (0.1, 10.0)
 ORDINARY_MEAN = 10.0  # standard deviations
 
@@ -40,9 +42,12 @@ def _input_map(
     half = largest / 2 - smallest / 2  # halves first: the difference may overflow
     fits = (smallest >= low) & (largest <= high) & (half >= (high - low) / 4)
     keep = fits & (not always)
-    varies = half > torch.finfo(half.dtype).tiny  # below, 1 / half overflows
+    finfo = torch.finfo(half.dtype)
+    noise = ROUNDING * finfo.eps * torch.maximum(smallest.abs(), largest.abs())
+    varies = half > noise.clamp(min=finfo.tiny)  # below tiny, 1 / half overflows
     scale = torch.where(varies, (high - low) / 2 / torch.where(varies, half, 1.0), 1.0)
     shift = smallest / 2 + largest / 2 - (low + high) / 2 / scale
+    scale = torch.where(~varies & (half > 0), 0.0, scale)
     return torch.where(keep, 0.0, shift), torch.where(keep, 1.0, scale)
 
 

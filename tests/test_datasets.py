@@ -184,9 +184,9 @@ class TestAsMatrix:
             (pd.DataFrame({"z": [1j]}), "column 'z' of X must be real"),
             (np.ones((2, 3)) * 1j, "X must be real, got complex128"),
             (torch.ones(2, 3) * 1j, "X must be real, got torch.complex64"),
-            (scipy.sparse.eye_array(3), r"X must be dense, got dia_array; use X.toarray\(\)"),
+            (scipy.sparse.eye_array(3), r"X must be dense, got the sparse dia_array; use"),
             (torch.eye(3).to_sparse(), r"X must be dense, .* use X.to_dense\(\)"),
-            (np.ma.array([[1, 2, 3]], mask=[[0, 1, 0]]), "X has masked values"),
+            (np.ma.array([[1, 2, 3]], mask=[[0, 1, 0]]), "no masked values, got one in column 1"),
             ([[1, NAN, 3], [4, NAN, 6]], r"1 has NaN .* in 2 of 2 rows \(rows 0, 1\)"),
             ([[1, 2, None]], r"column 2 has NaN \(missing values\) in 1 of 1 rows"),
             (torch.tensor([[1, 2, 3], [-INF, 5, 6]]), r"0 has infinite .* 1 of 2 rows \(row 1\)"),
@@ -222,9 +222,9 @@ class TestAsMatrix:
 
 
 class TestAsTargets:
-    @pytest.mark.parametrize("shape", [(4,), (4, 1), (1, 4)])
+    @pytest.mark.parametrize("shape", [(4,), (4, 1)])
     @pytest.mark.parametrize("n_outputs", [None, 1])
-    def test_one_output_in_three_shapes(self, shape, n_outputs):
+    def test_one_output_in_two_shapes(self, shape, n_outputs):
         y = as_targets(np.arange(4).reshape(shape), 4, n_outputs)
         assert y.tolist() == [[0], [1], [2], [3]]
 
@@ -258,7 +258,7 @@ class TestAsTargets:
 
 class TestAsLabels:
     @pytest.mark.parametrize(
-        "y", [[0, 2, 1], [[0], [2], [1]], [[0.0, 2.0, 1.0]], pd.Series([0, 2, 1])]
+        "y", [[0, 2, 1], [[0], [2], [1]], [0.0, 2.0, 1.0], pd.Series([0, 2, 1])]
     )
     def test_are_whole_numbers_in_one_row(self, y):
         labels = as_labels(y, 3, 3)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import sympy
 
+from kansym import KANRegressor
 from kansym.discovery.additive import fit_additive
 from kansym.discovery.contest import Contest, evaluate
 from kansym.discovery.monomial import monomial
@@ -187,3 +188,16 @@ def test_a_fitted_number_within_much_noise_could_be_anything():
     said, reason = verdict(decimal(1.01) * x1 + x2, 0.1)
     assert said == Verdict.AMBIGUOUS
     assert reason.startswith("a formula with 1 fitted number can come close to another law within")
+
+
+def test_a_constant_with_a_unit_survives_noise():
+    """It is a column that does not vary, which steps on the columns that do have not."""
+    rng = np.random.default_rng(0)
+    m, v, h = rng.uniform(1, 5, (3, 200))
+    energy = 0.5 * m * v**2 + 9.81 * m * h
+    energy += 0.05 * energy.std() * rng.normal(size=200)
+    units = {"x1": "kg", "x2": "m/s", "x3": "m", "y": "J", "g": "m/s^2"}
+    est = KANRegressor(max_time=60, units=units, constants={"g": 9.81})
+    est.fit(np.stack([m, v, h], 1), energy)
+    assert "2 g x_{3}" in est.latex()
+    assert np.allclose(est.predict(np.array([[2.0, 3.0, 4.0]])), 2 * 9.81 * 4 + 9)

@@ -1,6 +1,5 @@
 """kansym for users of scikit-learn: its checks and habits, formulas by name, errors by message."""
 
-import os
 import pickle
 import subprocess
 import sys
@@ -13,10 +12,6 @@ import pytest
 import sympy
 import torch
 from joblib import Parallel, delayed
-from sklearn.base import clone
-from sklearn.model_selection import GridSearchCV
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 
 from kansym import KAN, KANClassifier, KANRegressor, register_function
 from kansym.discovery.contest import Contest
@@ -85,38 +80,6 @@ def labelled():
 
 
 # -- scikit-learn ---------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("cls", [KANRegressor, KANClassifier])
-def test_scikit_learn_s_own_checks_all_pass(cls):
-    # In a process of its own: the checks seed NumPy's global random state and provoke warnings.
-    code = (
-        "import warnings; warnings.simplefilter('ignore')\n"
-        "from sklearn.utils.estimator_checks import check_estimator\n"
-        f"from kansym import {cls.__name__} as cls\n"
-        "quick = {'max_time': 5.0, 'max_candidates': 4, 'functions': ['x', 'x^2']}\n"
-        "results = check_estimator(cls(**quick), on_fail=None)\n"
-        "failed = [r for r in results if r['status'] != 'passed']\n"
-        "assert len(results) > 50\n"
-        "assert not failed, [(r['check_name'], r['exception']) for r in failed]"
-    )
-    environment = os.environ | {"SCIPY_ARRAY_API": "1"}  # without it a check is skipped
-    done = subprocess.run(
-        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
-
-
-def test_clone_pipeline_grid_search_and_pickle(table):
-    X, y = table
-    line = make_pipeline(StandardScaler().set_output(transform="pandas"), KANRegressor(**QUICK))
-    line.fit(X, y)
-    assert list(line[-1].feature_names_in_) == ["a", "b", "c d"]
-    search = GridSearchCV(line, {"kanregressor__max_complexity": [20, 40]}, cv=3).fit(X, y)
-    assert search.best_score_ > 0.99
-    again = pickle.loads(pickle.dumps(line))
-    assert np.array_equal(again.predict(X), line.predict(X))
-    assert clone(line[-1]).get_params() == line[-1].get_params()
 
 
 def test_importing_kansym_leaves_scikit_learn_alone():
@@ -278,6 +241,33 @@ def test_the_checkpoint_of_each_output_has_a_folder_of_its_own(tmp_path):
     assert searches.checkpoint_of(tmp_path, 0, 1) == tmp_path
     assert searches.checkpoint_of(tmp_path, 1, 2) == tmp_path / "output-2"
     assert searches.checkpoint_of(None, 0, 1) is None
+
+
+# -- offsets ---------------------------------------------------------------------------------------
+
+
+def test_the_search_sees_a_column_that_hardly_varies_without_its_offset(asked):
+    X = np.c_[1e8 + np.linspace(1, 2, 20), np.linspace(1, 2, 20), 3 + np.arange(20) % 2 * 4.4e-16]
+    network = KAN([3, 1], seed=0)
+    asked.answers = [
+        lambda rows: found(rows.variables[0] ** 2, verdict=Verdict.NONE, network=network)
+    ]
+    est = KANRegressor(**QUICK).fit(X, X[:, 1])
+    ((rows, _),) = asked
+    assert np.allclose(rows.X[:, 0], X[:, 1])
+    assert np.array_equal(rows.X[:, 1], X[:, 1])
+    assert (rows.X[:, 2] == 3).all()
+    (x1, *_) = est.formula_.variables
+    assert est.sympy() == (x1 - 100000000) ** 2
+    assert est.network_.input_shift.tolist() == [1e8, 0, 0]
+
+
+@pytest.mark.parametrize("rule", [{"parity": {"x1": "even"}}, {"units": ["m", "m"]}])
+def test_an_offset_stays_where_a_rule_is_about_0(asked, rule):
+    X = 1e8 + np.linspace(1, 2, 20)[:, None]
+    KANRegressor(**rule, **QUICK).fit(X, X[:, 0] ** 2)
+    ((rows, _),) = asked
+    assert np.array_equal(rows.X, X)
 
 
 # -- forms ----------------------------------------------------------------------------------------
@@ -732,7 +722,7 @@ def test_rows_outside_the_domain_get_the_frequencies_of_the_classes(asked):
     [
         ([1, 1, 1], "at least two classes, got only the class 1"),
         ([0.5, 1.5, 2.25], "Unknown label type"),
-        ([0.0, np.nan, 1.0], "y must hold labels, got NaN"),
+        ([0.0, np.nan, 1.0], "y must hold labels, got nan in row 1"),
         (None, "requires y"),
     ],
 )

@@ -155,7 +155,7 @@ def test_a_formula_needs_names_on_every_edge(generator):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"names": ["a"]}, "must be a list of 2 names"),
+        ({"names": ["a"]}, "must be 2 texts"),
         ({"beta": -1}, "beta must be a number >= 0"),
         ({"score": "sdt"}, "unknown score 'sdt'; did you mean 'std'"),
     ],

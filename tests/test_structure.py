@@ -545,7 +545,7 @@ def test_the_tolerance_is_one_minus_the_squared_correlation(generator):
 @pytest.mark.parametrize("tolerance", [-0.1, 1, math.nan])
 def test_the_tolerance_of_merge_is_in_0_to_1(tolerance, generator):
     model, X = make_model(generator), make_inputs(generator)
-    with pytest.raises(ValueError, match=r"tolerance must be in \[0, 1\), got"):
+    with pytest.raises(ValueError, match=r"tolerance must be a number in \[0, 1\), got"):
         model.merge(tolerance, X)
 
 

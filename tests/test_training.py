@@ -303,14 +303,14 @@ def test_the_penalty_makes_sparse(opt, steps, score, generator):
         ({"loss": None}, "unknown loss None"),
         ({"score": "mean_ab"}, "unknown score 'mean_ab'; did you mean 'mean_abs'"),
         ({"scale": "atuo"}, "unknown scale 'atuo'; did you mean 'auto'"),
-        ({"lr": 0}, "lr must be > 0, got 0"),
-        ({"lr": -0.1}, "lr must be > 0, got -0.1"),
-        ({"lr": math.nan}, "lr must be > 0, got nan"),
+        ({"lr": 0}, "lr must be a finite number > 0, got 0"),
+        ({"lr": -0.1}, "lr must be a finite number > 0, got -0.1"),
+        ({"lr": math.nan}, "lr must be a finite number > 0, got nan"),
         ({"steps": 0}, "steps must be an integer >= 1, got 0"),
         ({"steps": 2.5}, "steps must be an integer >= 1, got 2.5"),
         ({"batch": 0}, "batch must be an integer >= 1, got 0"),
         ({"patience": 0}, "patience must be an integer >= 1, got 0"),
-        ({"max_time": 0}, "max_time must be > 0 seconds, got 0"),
+        ({"max_time": 0}, "max_time must be a finite number > 0, got 0"),
         ({"lamb": -1}, "lamb must be finite and >= 0, got -1"),
         ({"lamb": math.nan}, "lamb must be finite and >= 0, got nan"),
         ({"lamb_entropy": math.inf}, "lamb_entropy must be finite and >= 0, got inf"),
@@ -347,7 +347,6 @@ def forms_of_data():
         "dataset": Dataset(X, y),
         "mapping": {"train_input": X, "train_label": y},
         "y (n,)": (X, y[:, 0]),
-        "y (1, n)": (X, y.T),
     }
 
 

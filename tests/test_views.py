@@ -240,7 +240,7 @@ def test_names_stay_text_in_every_picture(model, name):
         (lambda m: m.plot_edge(0, 2, 0), r"i \(input node\) must be an integer in 0..1, got 2"),
         (lambda m: m.plot_edge(0, 0, 0, ax=Figure()), "ax must be a matplotlib Axes.*got Figure"),
         (lambda m: m.plot_fit(output=1), "output must be an integer in 0..0, got 1"),
-        (lambda m: m.plot_features(names=["a"]), "names must be a list of 2 names"),
+        (lambda m: m.plot_features(names=["a"]), "names must be 2 texts"),
         (lambda _: plot_history([]), "history must have at least one step"),
         (lambda _: plot_history([3]), "history must be what fit returned.*got int"),
         (lambda _: plot_pareto([]), "findings must hold a formula with a finite loss"),

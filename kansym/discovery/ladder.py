@@ -38,7 +38,7 @@ def climb(shop: Workshop, problem: Problem, contest: Contest) -> None:
         shop.attempt(rung, problem, contest)
         if shop.is_done(contest, problem if problem.depth else None):
             return
-        if shop.leaves_noise(contest, problem) and shop.is_plain(contest, problem):
+        if shop.leaves_noise(contest, problem) and shop.is_plain(contest):
             return
 
 

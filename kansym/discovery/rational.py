@@ -94,7 +94,8 @@ def _separate(m: int, degree: int) -> list[tuple[int, ...]]:
 
 
 def _size(A: np.ndarray) -> np.ndarray:
-    return np.sqrt((A**2).mean(0)) + 1e-300
+    size = np.sqrt((A**2).mean(0))
+    return np.where(size > 0, size, 1.0)
 
 
 def _fitted(A: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
@@ -123,7 +124,7 @@ def quotients(
         P, Q = monomials(m, top), monomials(m, bottom)
         A, B = _values(Z, P), _values(Z, Q)
         system = np.concatenate([A, -t[:, None] / spread * B], 1)
-        size = np.sqrt((system**2).mean(0)) + 1e-300
+        size = _size(system)
         _, s, V = np.linalg.svd(system / size, full_matrices=False)
         if s[-1] > NULL * s[0] or s[-2] <= NULL * s[0]:
             continue  # none, or several that differ by common factors

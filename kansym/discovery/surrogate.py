@@ -53,7 +53,9 @@ class Surface:
         self.X, self.y, self._stop, self._twice = X, y, stop, twice
         self.weight = np.ones(len(y)) if weight is None else weight / weight.mean()
         self.variance = 1 / np.clip(self.weight, 1 / MOST_UNEQUAL, MOST_UNEQUAL)
-        self.center, self.scale = X.mean(0), np.where(np.ptp(X, 0) > 0, X.std(0), 1.0)
+        deviation = X.std(0)  # 0 of denormals, too
+        varies = (np.ptp(X, 0) > 0) & (deviation > 0)
+        self.center, self.scale = X.mean(0), np.where(varies, deviation, 1.0)
         self.mean, self.spread = float(y.mean()), float(y.std()) or 1.0
         self.Z = (X - self.center) / self.scale
         self.t = (y - self.mean) / self.spread

@@ -113,10 +113,14 @@ class Workshop:
         rows = self.all_rows(contest) or (contest.variables, contest.X, contest.y, contest.weight)
         return leaves_nothing(expr, *rows, self.seed)
 
-    def is_plain(self, contest: Contest, problem: Problem) -> bool:
+    def is_plain(self, contest: Contest) -> bool:
         """Whether all numbers of the best formula snap to exact ones."""
         best = contest.best
-        return best is not None and not fitted_numbers(self.snapped(problem, best))
+        if best is None:
+            return False
+        # On the contest's columns: the best formula may use more of them than a problem does.
+        rows = ConstantProblem(contest.variables, contest.X, contest.y, contest.weight)
+        return not fitted_numbers(snap_expression(best.expr, rows, self.budget.has_ended)[0])
 
     def surface(self, problem: Problem) -> Slopes:
         """The smooth surface through the problem's rows, laid once."""

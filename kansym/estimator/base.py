@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,7 +12,7 @@ from sklearn.utils.validation import check_is_fitted
 from sympy import Symbol
 
 from kansym.discovery.records import Discovery, Finding, Verdict
-from kansym.errors import check_index
+from kansym.errors import as_int, check_index
 from kansym.symbolic.exports.latex import FrontRow, latex_table
 from kansym.symbolic.formula import Expr, Formula, round_floats
 
@@ -243,15 +243,20 @@ class FormulaModel(BaseEstimator):
         found = self._discoveries()
         if i is None:
             return [f.chosen for f in found]
-        rows = [i] * len(found) if isinstance(i, (int, np.integer)) else list(i)
+        rows: list[Any] = [i] * len(found)
+        if isinstance(i, Iterable) and not isinstance(i, str):
+            rows = list(i)
         if len(rows) != len(found):
             raise ValueError(f"i must be one row of equations_, or {len(found)} rows, got {i!r}")
+        findings = []
         for row, f in zip(rows, found, strict=True):
-            if isinstance(row, bool) or not -len(f.findings) <= row < len(f.findings):
+            number = as_int(row)
+            if number is None or not -len(f.findings) <= number < len(f.findings):
                 raise ValueError(
-                    f"i must be a row of equations_, 0 to {len(f.findings) - 1}, got {row}"
+                    f"i must be a row of equations_, 0 to {len(f.findings) - 1}, got {row!r}"
                 )
-        return [f.findings[row] for row, f in zip(rows, found, strict=True)]
+            findings.append(f.findings[number])
+        return findings
 
 
 def findings_frame(

@@ -11,11 +11,14 @@ from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
+import pandas as pd
 import sympy
 from sklearn.base import ClassifierMixin
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_consistent_length, check_is_fitted, column_or_1d
+from torch import Tensor
 
+from kansym.arrays import as_numbers, as_pandas, check_unmasked
 from kansym.discovery.records import Discovery, Finding, Options, Table, Verdict
 from kansym.errors import ExtrapolationWarning
 from kansym.estimator.base import FormulaModel
@@ -206,10 +209,21 @@ class KANClassifier(ClassifierMixin, FormulaModel):
 
 
 def _read_labels(y: Any, n_rows: int) -> np.ndarray:
-    labels = column_or_1d(y, warn=True)
+    y = as_pandas(y, "y")
+    check_unmasked(y, "y")
+    if isinstance(y, Tensor) or (isinstance(y, np.ndarray) and y.dtype.kind == "c"):
+        as_numbers(y, "y")  # says what sparse and complex ones are refused for
+    if isinstance(y, Tensor):
+        y = y.detach().cpu()
+    labels = column_or_1d(y.to_numpy() if isinstance(y, pd.DataFrame) else y, warn=True)
     check_consistent_length(np.empty(n_rows), labels)
-    if labels.dtype.kind == "f" and not np.isfinite(labels).all():
-        raise ValueError("y must hold labels, got NaN or infinite values; drop those rows")
+    if labels.dtype.kind in "VmM":
+        raise ValueError(f"y must hold labels, got {labels.dtype} values; make text of them")
+    missing = np.isinf(labels) if labels.dtype.kind == "f" else np.zeros(len(labels), dtype=bool)
+    missing |= np.asarray(pd.isna(labels))
+    if missing.any():
+        row = int(missing.argmax())
+        raise ValueError(f"y must hold labels, got {labels[row]!s} in row {row}; drop such rows")
     check_classification_targets(labels)
     return labels
 

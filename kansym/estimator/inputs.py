@@ -1,7 +1,7 @@
 """Data as scikit-learn hands them over, checked as everywhere in kansym.
 
-scikit-learn counts columns and compares names; what is in the table is read by `kansym.arrays`,
-whose messages say more.
+What is in the table is read by `kansym.arrays`, whose messages say more; scikit-learn counts
+columns and compares names.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import validate_data
-from torch import Tensor, strided
 
-from kansym.arrays import as_matrix, as_targets, column_names
+from kansym.arrays import as_numbers, as_pandas, as_targets, check_finite
 from kansym.errors import is_number, shown, visible_lines
 
 LARGEST = 1e150  # the square of a larger number is not finite
@@ -26,17 +26,18 @@ MAX_SEED = 2**31
 def read_columns(estimator: BaseEstimator, X: Any, is_fit: bool) -> np.ndarray:
     """X as finite float64, [n, columns]; at fit names and number of columns are kept as
     `feature_names_in_` and `n_features_in_`, later they are compared."""
-    if isinstance(X, Tensor):
-        X = X.detach().cpu().numpy() if X.layout == strided else as_matrix(X).numpy()
-    if hasattr(X, "columns") and len(X) and column_names(X):
-        as_matrix(X)  # names the column that is text or has gaps
-    rows = 2 if is_fit else 1
-    options = {"dtype": np.float64, "ensure_all_finite": False, "ensure_min_samples": rows}
+    X = as_pandas(X)
+    numbers, names = as_numbers(X, "X")
+    table = numbers.cpu().numpy()
+    options = {"ensure_all_finite": False, "ensure_min_samples": 2 if is_fit else 1}
+    with_names: Any = table
+    if isinstance(X, pd.DataFrame):
+        with_names = pd.DataFrame(table, columns=X.columns)
     try:
-        table = np.asarray(validate_data(estimator, X, reset=is_fit, **options))
+        validate_data(estimator, with_names, reset=is_fit, **options)
     except ValueError as error:  # scikit-learn shows names of columns as they are
         raise ValueError(visible_lines(error)) from error
-    as_matrix(table)
+    check_finite(numbers, "X", names)
     _check_size("X", table)
     return table
 
@@ -58,6 +59,7 @@ def read_targets(y: Any, n_rows: int) -> np.ndarray:
 
 def is_flat(y: Any) -> bool:
     """Whether y came as one row of numbers and not as a table."""
+    y = as_pandas(y, "y")
     return (y.ndim if hasattr(y, "ndim") else np.asarray(y).ndim) == 1
 
 
@@ -66,6 +68,7 @@ def read_weights(sample_weight: Any, n_rows: int) -> np.ndarray | None:
     if sample_weight is None:
         return None
     weight = as_targets(sample_weight, n_rows, 1, "sample_weight").numpy()[:, 0]
+    _check_size("sample_weight", weight)
     if weight.min() < 0:
         raise ValueError(f"sample_weight must be >= 0, got {weight.min():g}")
     if not weight.any():
@@ -125,4 +128,4 @@ def check_number(argument: str, value: Any, rule: str, holds: Callable[[float], 
 
 def _check_size(name: str, values: np.ndarray) -> None:
     if np.abs(values).max() > LARGEST:
-        raise ValueError(f"{name} must stay below {LARGEST:g} in size; choose larger units")
+        raise ValueError(f"{name} must stay below {LARGEST:g} in size; choose other units")

@@ -13,6 +13,7 @@ import numpy as np
 import sympy
 from sympy import Symbol
 
+from kansym.discovery.offsets import with_offsets, without_offsets
 from kansym.discovery.records import Discovery, Finding, Options, Table, Verdict
 from kansym.discovery.search import discover
 from kansym.estimator.progress import ProgressLine
@@ -99,13 +100,26 @@ def _search(table: Table, options: Options, label: str | None) -> Discovery:
         return constant(table, "the target is the same in every row", options.noise)
     if (np.ptp(table.X, axis=0) == 0).all():
         return constant(table, "no column varies, so that nothing can explain it", options.noise)
-    if label is None:
-        return discover(table, options)
-    line = ProgressLine(label)
+    # Parity is about 0, and a number taken from a column with a unit would have none.
+    kept = [str(v) for v in table.variables] if options.units is not None else options.parity
+    centred, offsets = without_offsets(table, kept or ())
+    line = None if label is None else ProgressLine(label)
     try:
-        return discover(table, options, line)
+        found = discover(centred, options, line)
     finally:
-        line.close()
+        if line is not None:
+            line.close()
+    return _with_offsets(found, table, offsets)
+
+
+def _with_offsets(found: Discovery, table: Table, offsets: Mapping[str, float]) -> Discovery:
+    """What was found of columns without their offsets, in the columns themselves."""
+    if not offsets:
+        return found
+    if found.network is not None:
+        shift = [offsets.get(str(v), 0.0) for v in table.variables]
+        found.network.input_shift += found.network.input_shift.new_tensor(shift)
+    return substituted(found, with_offsets(table.variables, offsets))
 
 
 def constant(table: Table, reason: str, noise: float | None = None) -> Discovery:

@@ -23,6 +23,7 @@ from kansym.errors import (
     NonFiniteInputError,
     OutsideGridWarning,
     check_choice,
+    check_grid,
     check_positive_int,
     is_number,
 )
@@ -119,7 +120,7 @@ class KANLinear(nn.Module):
         super().__init__()
         self.in_features = check_positive_int("in_features", in_features)
         self.out_features = check_positive_int("out_features", out_features)
-        self.grid, self.k = check_positive_int("grid", grid), check_positive_int("k", k)
+        self.grid, self.k = check_grid("grid", grid), check_positive_int("k", k)
         kind = BASES[check_choice("basis", basis, BASES)]
         check_choice("base", base, edge.BASES)
         self.range = check_choice("range", range, RANGES)

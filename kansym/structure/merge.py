@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from kansym import bspline
+from kansym.errors import is_number
 from kansym.layer import KANLayer
 from kansym.network import Network
 from kansym.structure.prune import clear_edge, restrict
@@ -27,8 +28,8 @@ def merge(network: N, X: Tensor, tolerance: float) -> N:
     Nodes p and q are collinear when 1 - corr(h_p, h_q)^2 <= tolerance. Only nodes whose outgoing
     edges are splines are merged.
     """
-    if not 0 <= tolerance < 1:
-        raise ValueError(f"tolerance must be in [0, 1), got {tolerance!r}")
+    if not is_number(tolerance) or not 0 <= tolerance < 1:
+        raise ValueError(f"tolerance must be a number in [0, 1), got {tolerance!r}")
     new = network.copy()
     for l in range(1, len(new.layers)):
         while (pair := _collinear_pair(new, new.trace(X).nodes[l], l, tolerance)) is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TypeVar
 
-from kansym.errors import check_positive_int
+from kansym.errors import check_grid
 from kansym.network import Network
 from kansym.training.grids import refine_grids
 
@@ -13,7 +13,7 @@ N = TypeVar("N", bound=Network)
 
 def refine(network: N, grid: int) -> N:
     """A new network with `grid` intervals on every edge, on the same ranges; see `refine_grids`."""
-    check_positive_int("grid", grid)
+    check_grid("grid", grid)
     new = network.copy()
     refine_grids(new, grid)
     return new

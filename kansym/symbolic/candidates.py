@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from kansym.affine import AffineFits, fit_affine
-from kansym.errors import check_positive_int
+from kansym.errors import as_int, check_index, check_positive_int
 from kansym.functions import SymbolicFunction, get_function
 from kansym.network import Network, Trace
 from kansym.threads import one_thread_if_small
@@ -50,12 +50,12 @@ class Candidate:
 def check_edge(network: Network, l: int, i: int, j: int) -> None:
     """ValueError unless (l, i, j) is an active edge of the network."""
     limits = [("l (layer)", l, len(network.layers))]
-    if hasattr(l, "__index__") and 0 <= l < limits[0][2]:
-        layer = network.kan_layers[l]
+    layer_index = as_int(l)
+    if layer_index is not None and 0 <= layer_index < len(network.layers):
+        layer = network.kan_layers[layer_index]
         limits += [("i (input node)", i, layer.n_in), ("j (output node)", j, layer.n_out)]
     for name, index, limit in limits:
-        if isinstance(index, bool) or not hasattr(index, "__index__") or not 0 <= index < limit:
-            raise ValueError(f"{name} must be an integer in 0..{limit - 1}, got {index!r}")
+        check_index(name, index, limit)
     if not bool(network.kan_layers[l].mask[j, i]):
         raise ValueError(f"edge ({l}, {i}, {j}) was pruned away; choose an active edge")
 

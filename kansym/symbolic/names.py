@@ -10,7 +10,7 @@ from __future__ import annotations
 import keyword
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from functools import cache
 from typing import NamedTuple
 
@@ -48,9 +48,12 @@ def symbols(names: Sequence[str] | None, count: int) -> tuple[sympy.Symbol, ...]
 
 def check_names(names: Sequence[str], count: int, argument: str = "names") -> list[str]:
     """`names` as a list of `count` texts, else a ValueError."""
-    if isinstance(names, str) or len(names) != count or not all(isinstance(n, str) for n in names):
+    # A set has no order to go by.
+    is_listed = isinstance(names, Iterable) and not isinstance(names, (str, Set, Mapping))
+    texts = list(names) if is_listed else []
+    if len(texts) != count or not all(isinstance(name, str) for name in texts):
         raise ValueError(f"{argument} must be {count} texts, one per column, got {names!r}")
-    return list(names)
+    return texts
 
 
 _STARTS = frozenset("=+-@'\"\N{FULLWIDTH EQUALS SIGN}\N{FULLWIDTH PLUS SIGN}") | frozenset(

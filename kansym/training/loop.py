@@ -6,7 +6,7 @@ import copy
 import math
 import time
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,15 @@ import torch
 from torch import Tensor
 
 from kansym.datasets import Dataset
-from kansym.errors import NonFiniteWarning, check_choice, check_positive_int, is_number
+from kansym.errors import (
+    NonFiniteWarning,
+    check_above_0,
+    check_bool,
+    check_callable,
+    check_choice,
+    check_positive_int,
+    check_seed,
+)
 from kansym.network import Network
 from kansym.progress import new_bar
 from kansym.threads import one_thread_if_small
@@ -63,16 +71,18 @@ class FitOptions:
     def __post_init__(self) -> None:
         check_choice("opt", self.opt, (AUTO, *SOLVERS))
         check_positive_int("steps", self.steps)
-        check_positive_int("seed", self.seed, 0)
+        check_seed("seed", self.seed)
+        for name in ("grid_update_num", "stop_grid_update_step"):
+            check_positive_int(name, getattr(self, name), 0)
+        for name in ("update_grid", "progress"):
+            check_bool(name, getattr(self, name))
+        _check_watchers(self.metrics, self.callbacks)
         for name in ("batch", "patience"):
             if getattr(self, name) is not None:
                 check_positive_int(name, getattr(self, name))
-        if self.lr is not None and not self.lr > 0:
-            raise ValueError(f"lr must be > 0, got {self.lr!r}")
-        if self.max_time is not None and not self.max_time > 0:
-            raise ValueError(f"max_time must be > 0 seconds, got {self.max_time!r}")
-        if not (is_number(self.huber_delta) and self.huber_delta > 0):
-            raise ValueError(f"huber_delta must be finite and > 0, got {self.huber_delta!r}")
+        for name in ("lr", "max_time", "huber_delta"):
+            if name == "huber_delta" or getattr(self, name) is not None:
+                check_above_0(name, getattr(self, name))
         if self.smooth is not None:
             replace(self.penalty, smooth=self.smooth)  # refuses what it cannot be
         objective = self.objective(self.opt)  # refuses a loss it does not know
@@ -93,6 +103,17 @@ class FitOptions:
         if smooth is None:
             smooth = DEFAULT_SMOOTH if opt == "LM" else 0.0
         return Objective(self.loss, replace(self.penalty, smooth=smooth), self.huber_delta)
+
+
+def _check_watchers(metrics: object, callbacks: object) -> None:
+    if not isinstance(metrics, Mapping):
+        raise ValueError(f"metrics must be a mapping {{name: function}}, got {metrics!r}")
+    for name, metric in metrics.items():
+        check_callable(f"metrics[{name!r}]", metric, "(prediction, y) -> number")
+    if not isinstance(callbacks, Iterable):
+        raise ValueError(f"callbacks must be a list of functions, got {callbacks!r}")
+    for callback in callbacks:
+        check_callable("each of callbacks", callback, "(model, StepRecord)")
 
 
 def train(
@@ -254,7 +275,10 @@ class _Run:
         assert y is not None
         if data.X_test is not None or self.options.metrics:
             prediction = self.network(X)
-            metrics = {name: float(f(prediction, y)) for name, f in self.options.metrics.items()}
+            metrics = {
+                name: _number(f"metrics[{name!r}]", f(prediction, y))
+                for name, f in self.options.metrics.items()
+            }
             if data.X_test is not None:
                 test_loss = float(self.objective.loss(self.network, prediction, y))
         return StepRecord(
@@ -286,6 +310,14 @@ class _Run:
         if o.patience is not None and record.step - self.history.best_step >= o.patience:
             return "patience"
         return "converged" if self.solver.converged else None
+
+
+def _number(what: str, value: object) -> float:
+    try:
+        return float(value)  # pyright: ignore[reportArgumentType]
+    except (TypeError, ValueError, RuntimeError) as error:
+        kind = f"shape {tuple(value.shape)}" if isinstance(value, Tensor) else repr(value)
+        raise ValueError(f"{what} must return one number, got {kind}") from error
 
 
 def _snapshot(network: Network) -> dict[str, Any]:

@@ -84,6 +84,19 @@ def measured(network: Network, X: Tensor, score: str) -> tuple[Tensor, list[Tens
     return trace.nodes[-1], scores.edge_scores(network, trace, score)
 
 
+def _checked(loss: object, prediction: Tensor) -> Tensor:
+    """What a loss of the user's own returned, if it can be lowered."""
+    if not isinstance(loss, Tensor) or loss.numel() != 1:
+        got = f"shape {tuple(loss.shape)}" if isinstance(loss, Tensor) else repr(loss)
+        raise ValueError(f"loss must return a tensor with one number, got {got}; take the mean")
+    if prediction.requires_grad and not loss.requires_grad:
+        raise ValueError(
+            "loss must depend on the prediction by torch's operations, got a tensor without a"
+            " gradient; leave out detach, item and NumPy"
+        )
+    return loss.reshape(())
+
+
 class Value(NamedTuple):
     """The objective and its parts: objective = loss + penalty."""
 
@@ -131,7 +144,7 @@ class Objective:
     ) -> Tensor:
         """The data loss."""
         if self._custom is not None:
-            return self._custom(prediction, y)
+            return _checked(self._custom(prediction, y), prediction)
         if self.name == "cross_entropy":
             each = F.cross_entropy(prediction, y, reduction="none")
         else:

@@ -22,7 +22,7 @@ from pathlib import Path
 import torch
 
 from kansym.datasets import Dataset
-from kansym.errors import check_positive_int
+from kansym.errors import check_grid
 from kansym.jacobian import FreeParameters
 from kansym.network import Network
 from kansym.training.grids import refine_grids
@@ -43,7 +43,7 @@ def check_grids(grids: Sequence[int] | str) -> tuple[int, ...]:
         return DEFAULT_GRIDS
     if isinstance(grids, str) or not isinstance(grids, Iterable):
         raise ValueError(f"grids must be 'auto' or numbers of intervals, got {grids!r}")
-    checked = tuple(check_positive_int("grids", grid) for grid in grids)
+    checked = tuple(check_grid("grids", grid) for grid in grids)
     if not checked or any(b <= a for a, b in pairwise(checked)):
         raise ValueError(f"grids must rise, for example (5, 10, 30), got {list(grids)!r}")
     return checked
