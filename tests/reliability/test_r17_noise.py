@@ -1,5 +1,5 @@
-"""Noise of 0.1, 1 and 10 % of y, and 5 % gross errors: errors of formulas on new rows stay within
-1.2 times the noise (networks: of 1 and 10 %), and nothing is called exact that the data cannot tell.
+"""Noise of 0.1, 1 and 10 % of y, and 5 % gross errors: formulas are off by at most 1.2 times the
+noise on new rows, networks by 1 and 10 %; nothing is called exact that the data cannot tell.
 
 The laws are not among the equations that the search was developed on.
 """
