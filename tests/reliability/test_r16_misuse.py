@@ -318,7 +318,7 @@ def test_outputs_of_an_estimator(regressor, output):
         regressor.plot_pareto(output=output)
 
 
-NAMES = {"short": ["a"], "long": ["a", "b", "c"], "text": "ab", "number": 5, "set": {"a", "b"}}
+NAMES = {"short": ["a"], "long": ["a", "b", "c"], "text": "ab", "number": 5, "set": pytest.param({"a", "b"}, id="set")}
 
 
 @pytest.mark.parametrize("names", [*NAMES.values(), [1, 2], [None, "b"]], ids=str)
