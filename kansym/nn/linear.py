@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -81,10 +81,11 @@ class KANLinear(nn.Module):
     with groups coef [groups, grid + k], base_weight [groups] and weight [out, in].
 
     float16 and bfloat16 weights, and autocast, compute in float32 and give what `nn.Linear` would
-    give: values of the weights' dtype, or of autocast's. Raises ValueError for a bad argument, and for inputs of another width or dtype;
-    NotWholeError where FSDP has the weights in shards; NonFiniteInputError for NaN and inf under
-    `torch.autograd.set_detect_anomaly`, else they go through. Warns once (OutsideGridWarning) when
-    a fifth of a training batch lies outside a fixed grid.
+    give: values of the weights' dtype, or of autocast's. Raises ValueError for a bad argument, and
+    for inputs of another width or dtype; NotWholeError where FSDP has the weights in shards;
+    NonFiniteInputError for NaN and inf under `torch.autograd.set_detect_anomaly`, else they go
+    through. Warns once (OutsideGridWarning) when a fifth of a training batch lies outside a fixed
+    grid.
 
     Which range: over inputs of eight kinds (`benchmarks/ranges.py`) test errors relative to the
     spread of y had the geometric mean 0.120 for a `ZScore` before grid_range=(-1.5, 1.5), 0.161 for
@@ -205,15 +206,17 @@ class KANLinear(nn.Module):
 
     def forward(self, input: Float[Tensor, "... in"]) -> Float[Tensor, "... out"]:
         device = input.device.type
-        is_mixed = device != "meta" and torch.is_autocast_enabled(device)
+        is_mixed = _is_autocast(device)
         self._check_input(input, is_mixed)
         dtype = torch.get_autocast_dtype(device) if is_mixed else self.coef.dtype
         x = input.reshape(-1, self.in_features)
         if self.training:
             self._follow(x)
-        with torch.autocast(device, enabled=False) if is_mixed else nullcontext():
+        with _without_autocast(device):
             y = self._sum(x.to(torch.promote_types(self.coef.dtype, torch.float32)))
-        return y.to(dtype).reshape(*input.shape[:-1], self.out_features)
+        y = y.to(dtype)
+        # A view of what has its shape already would be warned of by FSDP.
+        return y if input.ndim == 2 else y.reshape(*input.shape[:-1], self.out_features)
 
     def _sum(self, x: Float[Tensor, "batch in"]) -> Float[Tensor, "batch out"]:
         coef, base_weight = self._edge_weights(x.dtype)
@@ -436,7 +439,7 @@ class KANLinear(nn.Module):
         """How much each edge matters: the standard deviation of its values over a sample x, or
         without one the mean size of its coefficients; in float32 at least, under autocast too.
         See `kansym.nn.regularise`."""
-        with torch.autocast(self.coef.device.type, enabled=False):
+        with _without_autocast(self.coef.device.type):
             return self._mean_sizes() if x is None else self._spreads(x)
 
     def _mean_sizes(self) -> Float[Tensor, "out in"]:
@@ -482,6 +485,14 @@ class KANLinear(nn.Module):
         if self.groups is not None:
             parts.append(f"groups={self.groups}")
         return ", ".join(parts)
+
+
+def _is_autocast(device: str) -> bool:
+    return device != "meta" and torch.is_autocast_enabled(device)
+
+
+def _without_autocast(device: str) -> AbstractContextManager[object]:
+    return torch.autocast(device, enabled=False) if _is_autocast(device) else nullcontext()
 
 
 def _total_square(
