@@ -84,7 +84,7 @@ def assert_same(found, want):
     """The state of models, or of models in two processes."""
     assert found.keys() == want.keys()
     for name, value in want.items():
-        torch.testing.assert_close(found[name], value, rtol=1e-8, atol=1e-9, msg=lambda m: name + m)  # noqa: B023
+        torch.testing.assert_close(found[name], value, rtol=1e-6, atol=1e-7, msg=lambda m: name + m)  # noqa: B023
 
 
 def alone(kind, rows=ROWS):
@@ -241,7 +241,9 @@ def fsdp(rank, way, kinds):
         set_model_state_dict,
     )
 
-    full = StateDictOptions(full_state_dict=True)
+    # On the CPU, offloading frees what the older kind needs afterwards.
+    offload = way == "fully_shard"
+    full = StateDictOptions(full_state_dict=True, cpu_offload=offload)
     states = []
     for kind in kinds:
         model = sharded(way, network(**kind))
