@@ -388,11 +388,11 @@ class KANLinear(nn.Module):
         """Where the grid should go; None if it should stay."""
         if not int(self.seen.batches):
             return None
-        ends = [end.to(self.seen.low.dtype) for end in self.basis.ends]
+        low, high = (end.to(self.seen.low.dtype) for end in self.basis.ends)
         if self._is_first():
-            goal = first_target(self.seen, *ends)
+            goal = first_target(self.seen, low, high)
         else:
-            goal = target(self.seen, *ends, self.basis.intervals)
+            goal = target(self.seen, low, high, self.basis.intervals)
         return goal if bool(goal.moves.any()) else None
 
     def _re_express(self, goal: Target) -> None:
