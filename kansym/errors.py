@@ -71,6 +71,10 @@ class NonFiniteInputError(KansymError):
     """A layer was given NaN or inf while anomaly detection is on."""
 
 
+class NotWholeError(KansymError):
+    """The weights of a layer are wanted where this process holds only a part of them."""
+
+
 class PoorFitWarning(UserWarning):
     """An edge was given a name that describes it badly."""
 

@@ -1,6 +1,7 @@
 """The examples with layers of splines: they fit together and learn."""
 
 import importlib.util
+import re
 from pathlib import Path
 
 import pytest
@@ -61,3 +62,17 @@ def test_trained_layers_become_a_formula(capsys):
     (found,) = formula.exprs
     named = found.subs({symbol: sympy.Symbol(symbol.name) for symbol in found.free_symbols})
     assert sympy.simplify(named - sympy.exp(sympy.sin(sympy.pi * x1) + x2**2)) == 0
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("default")  # Lightning's own
+@pytest.mark.parametrize("devices", [1, 2])
+def test_lightning_trains_layers_in_one_process_and_two(devices, capsys):
+    pytest.importorskip("lightning")
+    network = example("lightning_kan").main(devices)
+    assert [len(scores) for scores in network.edge_scores()] == [2, 1]
+    shown = capsys.readouterr().out
+    error = float(re.search("mean square error ([^ ]*)", shown)[1])
+    assert error < 2e-3
+    assert int(re.search("moved ([0-9]*) times", shown)[1]) >= 1
+    assert not (network.edge_scores()[0][:, 2] > 0).any()  # what does not matter is pruned

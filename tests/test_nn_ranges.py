@@ -4,9 +4,8 @@ import copy
 
 import pytest
 import torch
-import torch.distributed as dist
 
-from kansym.nn import BASES, KANLinear, follow_ranges, linear
+from kansym.nn import BASES, KANLinear, follow_ranges, parallel
 from kansym.nn.ranges import MARGIN, SPARSE, SPREAD
 
 ALL = pytest.mark.parametrize("basis", BASES)
@@ -248,38 +247,9 @@ def test_training_goes_on_through_moves(generator):
     assert report.outside_total < 0.1
 
 
-def train_a_share(rank, path):
-    """One of two processes, whose inputs lie elsewhere."""
-    dist.init_process_group("gloo", init_method=f"file://{path}", rank=rank, world_size=2)
-    torch.set_num_threads(1)
-    layer = kan(torch.Generator().manual_seed(0), 2, 1)
-    model = torch.nn.parallel.DistributedDataParallel(layer)
-    optimiser = torch.optim.Adam(model.parameters(), lr=0.01)
-    generator = torch.Generator().manual_seed(rank)
-    for step in range(12):
-        optimiser.zero_grad()
-        model(sample(generator, 5 * rank, 5 * rank + 3 + step)).square().mean().backward()
-        optimiser.step()
-        follow_ranges(model)
-    low, high = ends(layer)
-    weights = [torch.zeros_like(layer.coef) for _ in range(2)]
-    dist.all_gather(weights, layer.coef.detach())
-    assert torch.equal(*weights)
-    assert (low < 2).all()
-    assert (high > 12).all()
-    assert layer.range_report().moves >= 2
-    dist.destroy_process_group()
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(not dist.is_gloo_available(), reason="no gloo")
-def test_processes_move_together(tmp_path):
-    torch.multiprocessing.spawn(train_a_share, (str(tmp_path / "meet"),), nprocs=2)
-
-
 def test_one_of_several_processes_waits_for_the_others(generator, monkeypatch):
-    monkeypatch.setattr(linear, "is_distributed", lambda: True)
-    layer = kan(generator)
+    monkeypatch.setattr(parallel, "is_distributed", lambda group: True)
+    layer = kan(generator, sync=False)
     layer(sample(generator, 50, 60))
     assert layer.range_report().batches == 1
     assert layer.range_report().moves == 0

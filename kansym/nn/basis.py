@@ -27,6 +27,7 @@ from torch import Tensor, nn
 
 from kansym import bspline, edge, kernels
 from kansym.edge import EdgeShape
+from kansym.nn import parallel
 
 SITES = 4  # times the number of functions: points that determine a re-expression
 ALIGNED = 1e-3  # of an interval: grids whose breaks agree so well are the same lattice
@@ -347,7 +348,7 @@ class RationalBasis(UnitBasis):
 
     def _polynomial(self, z: Tensor) -> tuple[Tensor, Tensor]:
         powers, slopes = _powers(z, self.denominator.shape[1])
-        q = self.denominator.to(z.dtype)
+        q = parallel.whole(self.denominator).to(z.dtype)
         q = q if len(q) == len(z) else self.per_input(q)
         return (q[..., None] * powers).sum(1), (q[..., None] * slopes).sum(1)
 
@@ -358,8 +359,8 @@ class RationalBasis(UnitBasis):
         a = (high - low) / (old_high - old_low)
         b = (low + high - old_low - old_high) / (old_high - old_low)
         below = _substitution(a, b, self.denominator.shape[1])
-        q = torch.einsum("rmn,rn->rm", below, self.denominator.double())
-        self.denominator.copy_(q)
+        q = torch.einsum("rmn,rn->rm", below, parallel.whole(self.denominator).double())
+        parallel.assign(self.denominator, q)
         self.put(low, high)
         return _substitution(a, b, self.n_coef)
 

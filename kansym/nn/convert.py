@@ -26,7 +26,8 @@ def to_kan(
 
     layers: `nn.Sequential`, lists or layers, in order: normalisers that cut nothing first, if any,
     then `KANLinear` with B-splines and without groups. `nn.Identity` and `nn.Dropout` are passed
-    over. cls: `KAN` for all the verbs. options: of cls, but for width, grid, k, base and outside.
+    over, and `DistributedDataParallel` and `DataParallel` are opened. cls: `KAN` for all the verbs.
+    options: of cls, but for width, grid, k, base and outside.
 
     Raises ValueError for a layer that has no counterpart, naming it.
     """
@@ -52,6 +53,8 @@ def _flat(layers: Iterable[Any]) -> Iterator[nn.Module]:
     for layer in layers:
         if isinstance(layer, (nn.Sequential, nn.ModuleList, list, tuple)):
             yield from _flat(layer)
+        elif isinstance(layer, (nn.parallel.DistributedDataParallel, nn.DataParallel)):
+            yield from _flat([layer.module])
         elif not isinstance(layer, (nn.Identity, nn.Dropout)):
             yield layer
 

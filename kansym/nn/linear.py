@@ -11,16 +11,18 @@ from __future__ import annotations
 
 import math
 import warnings
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
 from kansym import edge
 from kansym.errors import (
     NonFiniteInputError,
+    NotWholeError,
     OutsideGridWarning,
     check_choice,
     check_grid,
@@ -29,7 +31,7 @@ from kansym.errors import (
 )
 from kansym.layer import SPLINE_NOISE
 from kansym.network import parse_range
-from kansym.nn import regularise
+from kansym.nn import parallel, regularise
 from kansym.nn.basis import BASES, SITES, Basis, RationalBasis, spread_points
 from kansym.nn.ranges import (
     LOOK_EVERY,
@@ -37,7 +39,6 @@ from kansym.nn.ranges import (
     RunningRange,
     Target,
     first_target,
-    is_distributed,
     target,
 )
 
@@ -65,6 +66,9 @@ class KANLinear(nn.Module):
     base: "silu", "identity", "tanh" or "zero", the function beside the spline.
     grid_range: (low, high) of the grid at first. range: "fixed", or "adaptive": the grid follows
     the inputs in training mode, see `kansym.nn.ranges`. momentum: in (0, 1], how fast it does.
+    sync: in distributed training, whether an adaptive grid follows the inputs of all processes, by
+    two collective calls per pass: True, those of a `torch.distributed.ProcessGroup`, or False. Then
+    all processes must make the same training passes.
     outside: what holds beyond the grid, see `kansym.edge`.
     standalone_scale: a factor on the spline of every edge, as in efficient-kan.
     groups: number of runs of neighbouring inputs that share a function up to a weight per edge
@@ -78,7 +82,8 @@ class KANLinear(nn.Module):
     with groups coef [groups, grid + k], base_weight [groups] and weight [out, in].
 
     float16 and bfloat16 weights, and autocast, compute in float32 and give what `nn.Linear` would
-    give. Raises ValueError for a bad argument, and for inputs of another width or dtype;
+    give: values of the weights' dtype, or of autocast's. Raises ValueError for a bad argument, and
+    for inputs of another width or dtype; NotWholeError where FSDP has the weights in shards;
     NonFiniteInputError for NaN and inf under `torch.autograd.set_detect_anomaly`, else they go
     through. Warns once (OutsideGridWarning) when a fifth of a training batch lies outside a fixed
     grid.
@@ -113,6 +118,7 @@ class KANLinear(nn.Module):
         groups: int | None = None,
         init: str = "kaiming",
         momentum: float = 0.1,
+        sync: bool | parallel.Group = True,
         generator: torch.Generator | None = None,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
@@ -120,6 +126,7 @@ class KANLinear(nn.Module):
         super().__init__()
         self.in_features = check_positive_int("in_features", in_features)
         self.out_features = check_positive_int("out_features", out_features)
+        self.sync = self._check_sync(sync)
         self.grid, self.k = check_grid("grid", grid), check_positive_int("k", k)
         kind = BASES[check_choice("basis", basis, BASES)]
         check_choice("base", base, edge.BASES)
@@ -165,6 +172,12 @@ class KANLinear(nn.Module):
             raise ValueError(f"groups must divide in_features = {self.in_features}, got {groups}")
         return groups
 
+    @staticmethod
+    def _check_sync(sync: bool | parallel.Group) -> bool | parallel.Group:
+        if isinstance(sync, bool) or parallel.is_group(sync):
+            return sync
+        raise ValueError(f"sync must be True, False or a torch.distributed group, got {sync!r}")
+
     @torch.no_grad()
     def reset_parameters(self, generator: torch.Generator | None = None) -> None:
         """Draw the parameters anew; the grid stays."""
@@ -194,15 +207,17 @@ class KANLinear(nn.Module):
 
     def forward(self, input: Float[Tensor, "... in"]) -> Float[Tensor, "... out"]:
         device = input.device.type
-        is_mixed = device != "meta" and torch.is_autocast_enabled(device)
+        is_mixed = _is_autocast(device)
         self._check_input(input, is_mixed)
         dtype = torch.get_autocast_dtype(device) if is_mixed else self.coef.dtype
         x = input.reshape(-1, self.in_features)
-        if self.training and len(x):
+        if self.training:
             self._follow(x)
-        with torch.autocast(device, enabled=False) if is_mixed else nullcontext():
+        with _without_autocast(device):
             y = self._sum(x.to(torch.promote_types(self.coef.dtype, torch.float32)))
-        return y.to(dtype).reshape(*input.shape[:-1], self.out_features)
+        y = y.to(dtype)
+        # A view of what has its shape already would be warned of by FSDP.
+        return y if input.ndim == 2 else y.reshape(*input.shape[:-1], self.out_features)
 
     def _sum(self, x: Float[Tensor, "batch in"]) -> Float[Tensor, "batch out"]:
         coef, base_weight = self._edge_weights(x.dtype)
@@ -214,6 +229,12 @@ class KANLinear(nn.Module):
 
     def _edge_weights(self, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
         """coef and base_weight as they enter the sum, the scale multiplied in."""
+        if parallel.is_cut(self, self.coef, self._coef_ndim):
+            raise NotWholeError(
+                f"the weights of KANLinear({self.extra_repr()}) are in shards here; FSDP puts them "
+                "together for the forward pass of the module it wraps: compute penalties and "
+                "scores in there, and convert the layer from a full state_dict"
+            )
         coef, base_weight = self.coef.to(dtype), self.base_weight.to(dtype)
         return (coef if self.scale is None else coef * self.scale.to(dtype)[..., None]), base_weight
 
@@ -241,26 +262,62 @@ class KANLinear(nn.Module):
 
     def _follow(self, x: Float[Tensor, "batch in"]) -> None:
         """Take a training batch into account, before its values are computed."""
-        outside = self.seen.update(x, *self.basis.ends)
-        if torch.compiler.is_compiling():
-            return
-        self._watch.batches += 1
-        if x.is_meta:
-            return
-        is_time = x.is_cpu or self._watch.batches % LOOK_EVERY == 1
-        if self.range == "fixed":
-            if is_time and not self._watch.has_warned:
+        if parallel.is_recomputing():
+            self._note_graph()
+        elif self._is_synchronised() and not x.is_meta:
+            self._begin(self._is_time(x), x)
+        elif len(x):
+            outside = self.seen.update(x, *self.basis.ends)
+            if torch.compiler.is_compiling() or x.is_meta:
+                return
+            is_time = self._is_time(x)
+            if self.range == "adaptive":
+                self._begin(is_time)
+            elif is_time and not self._watch.has_warned:
                 self._warn_outside(float(outside) / x.numel())
-            return
-        self._begin(is_time)
 
-    def _begin(self, is_time: bool) -> None:
-        """Move the grid where no graph can wait for the old one; then note the graph to come."""
-        if not isinstance(self.coef, nn.Parameter) or is_distributed():
-            return  # a replica's; processes see other batches and must move together
-        if is_time and self._is_graph_void():
-            self.follow_range()
-        if torch.is_grad_enabled():
+    def _is_synchronised(self) -> bool:
+        """Whether a pass takes in the rows of other processes."""
+        if self.range == "fixed" or self.sync is False or torch.compiler.is_compiling():
+            return False
+        return parallel.is_distributed(self._group)
+
+    @property
+    def _group(self) -> parallel.Group:
+        return None if isinstance(self.sync, bool) else self.sync
+
+    def _is_time(self, x: Tensor) -> bool:
+        self._watch.batches += 1
+        return x.is_cpu or self._watch.batches % LOOK_EVERY == 1
+
+    def _begin(self, is_time: bool, spread: Tensor | None = None) -> None:
+        """Move the grid where no graph can wait for the old one; then note the graph to come.
+
+        spread: a batch whose other rows are in other processes, to be taken in before.
+        """
+        may_move = is_time and self._may_move()
+        objections = 0
+        if spread is not None:
+            ends, group = self.basis.ends, self._group
+            objections = self.seen.update_together(spread, *ends, not may_move, group)
+        elif self._is_synchronised():
+            objections = self.seen.agree(not may_move, self._group)
+        if may_move and not int(objections):
+            self._move()
+        self._note_graph()
+
+    def _may_move(self) -> bool:
+        """Whether the weights are here to be changed, and no graph needs what they are."""
+        if not isinstance(self.coef, nn.Parameter) or parallel.is_managed(self):
+            return False  # those of a replica, or gathered for this pass
+        if parallel.is_distributed(self._group) and not self._is_synchronised():
+            return False  # processes see other batches and must move together
+        return self._is_graph_void()
+
+    def _note_graph(self) -> None:
+        """A pass is about to record a graph with the weights as they are."""
+        is_kept = isinstance(self.coef, nn.Parameter) and not parallel.is_managed(self)
+        if is_kept and self.range == "adaptive" and torch.is_grad_enabled():
             self._watch.graph_of = self.coef._version, self._few_weights()
 
     def _is_graph_void(self) -> bool:
@@ -286,33 +343,58 @@ class KANLinear(nn.Module):
             stacklevel=4,
         )
 
-    @torch.no_grad()
     def follow_range(self) -> bool:
         """Move the grid now if the running range asks for it; whether it did.
 
-        For adaptive layers in compiled graphs, `DataParallel` and distributed training, which do
-        not move by themselves. Not between a forward pass and its backward pass. In distributed
-        training all processes must call it, and move to where all of their inputs are.
+        For adaptive layers in compiled graphs and `DataParallel`, which do not move by themselves.
+        Not between a forward pass and its backward pass. In distributed training all processes
+        must call it, and move to where all of their inputs are. Raises NotWholeError within
+        `FullyShardedDataParallel`: `follow_ranges` of the model around it moves such layers.
         """
-        if is_distributed():
-            self.seen.share()
-        low, high = self.basis.ends
-        is_first = int(self.seen.batches) == 1 and not int(self.seen.moves)
-        if not int(self.seen.batches):
+        self._join_ranges()
+        if parallel.is_cut(self, self.coef, self._coef_ndim) and not parallel.is_dtensor(self.coef):
+            raise NotWholeError(
+                f"the weights of KANLinear({self.extra_repr()}) are in shards, which follow_range "
+                "cannot move; use follow_ranges(model) on the model that holds the "
+                "FullyShardedDataParallel around it"
+            )
+        return self._move()
+
+    @property
+    def _coef_ndim(self) -> int:
+        return 3 if self.groups is None else 2
+
+    def _join_ranges(self) -> None:
+        if parallel.is_distributed(self._group):
+            self.seen.share(self._group)
+
+    @torch.no_grad()
+    def _move(self) -> bool:
+        goal = self._goal()
+        if goal is None:
             return False
-        ends = low.to(self.seen.low.dtype), high.to(self.seen.low.dtype)
-        if is_first:
-            goal = first_target(self.seen, *ends)
-        else:
-            goal = target(self.seen, *ends, self.basis.intervals)
-        if not bool(goal.moves.any()):
-            return False
-        if is_first:
+        if self._is_first():
+            low, _ = self.basis.ends
             self.basis.put(goal.low.to(low.dtype), goal.high.to(low.dtype))
         else:
             self._re_express(goal)
         self.seen.moves.add_(1)
         return True
+
+    def _is_first(self) -> bool:
+        return int(self.seen.batches) == 1 and not int(self.seen.moves)
+
+    @torch.no_grad()
+    def _goal(self) -> Target | None:
+        """Where the grid should go; None if it should stay."""
+        if not int(self.seen.batches):
+            return None
+        low, high = (end.to(self.seen.low.dtype) for end in self.basis.ends)
+        if self._is_first():
+            goal = first_target(self.seen, low, high)
+        else:
+            goal = target(self.seen, low, high, self.basis.intervals)
+        return goal if bool(goal.moves.any()) else None
 
     def _re_express(self, goal: Target) -> None:
         old_low, old_high = self.basis.ends
@@ -324,7 +406,7 @@ class KANLinear(nn.Module):
         matrix = self.basis.move(low, high)
         same = torch.eye(self.basis.n_coef, dtype=matrix.dtype, device=matrix.device)
         matrix = torch.where(goal.moves[:, None, None], matrix, same)
-        coef = self.coef.double()
+        coef = parallel.whole(self.coef).double()
         after = matrix.transpose(1, 2) @ self.basis.sampled(points)
         counts = (goal.moves & (shared_low < shared_high))[:, None, None]
         # Root mean squares over all moved edges, from the features' second moments.
@@ -333,7 +415,7 @@ class KANLinear(nn.Module):
         moved, varied = (_total_square(coef, values) for values in (change, spread))
         error = torch.where(varied > 0, (moved / varied).sqrt(), 0.0)
         self.seen.move_error.copy_(torch.maximum(self.seen.move_error, error))
-        self.coef.copy_(torch.einsum("...ic,idc->...id", coef, matrix))
+        parallel.assign(self.coef, torch.einsum("...ic,idc->...id", coef, matrix))
 
     def range_report(self) -> RangeReport:
         """Where the inputs were in training; see `RangeReport`."""
@@ -356,22 +438,28 @@ class KANLinear(nn.Module):
 
     def edge_scores(self, x: Float[Tensor, "... in"] | None = None) -> Float[Tensor, "out in"]:
         """How much each edge matters: the standard deviation of its values over a sample x, or
-        without one the mean size of its coefficients. See `kansym.nn.regularise`."""
+        without one the mean size of its coefficients; in float32 at least, under autocast too.
+        See `kansym.nn.regularise`."""
+        with _without_autocast(self.coef.device.type):
+            return self._mean_sizes() if x is None else self._spreads(x)
+
+    def _mean_sizes(self) -> Float[Tensor, "out in"]:
+        coef, _ = self._edge_weights(torch.promote_types(self.coef.dtype, torch.float32))
+        sizes = coef.abs().mean(-1)
+        return sizes if self.weight is None else self.weight.abs() * self.basis.per_input(sizes)
+
+    def _spreads(self, x: Float[Tensor, "... in"]) -> Float[Tensor, "out in"]:
         dtype = torch.promote_types(self.coef.dtype, torch.float32)
         coef, base_weight = self._edge_weights(dtype)
-        if x is None:
-            sizes = coef.abs().mean(-1)
-        else:
-            self._check_input(x, x.is_floating_point())
-            rows = x.reshape(-1, self.in_features).to(dtype)
-            if not len(rows):
-                raise ValueError("x must have at least one row")
-            cov = regularise.covariance(rows, self.basis)
-            if self.weight is None:
-                return regularise.edge_spread(cov, coef, base_weight)
-            shared = (self.basis.per_input(part)[None] for part in (coef, base_weight))
-            return self.weight.to(dtype).abs() * regularise.edge_spread(cov, *shared)
-        return sizes if self.weight is None else self.weight.abs() * self.basis.per_input(sizes)
+        self._check_input(x, x.is_floating_point())
+        rows = x.reshape(-1, self.in_features).to(dtype)
+        if not len(rows):
+            raise ValueError("x must have at least one row")
+        cov = regularise.covariance(rows, self.basis)
+        if self.weight is None:
+            return regularise.edge_spread(cov, coef, base_weight)
+        shared = (self.basis.per_input(part)[None] for part in (coef, base_weight))
+        return self.weight.to(dtype).abs() * regularise.edge_spread(cov, *shared)
 
     def regularization_loss(
         self, l1: float = 1.0, entropy: float = 1.0, x: Float[Tensor, "... in"] | None = None
@@ -400,6 +488,14 @@ class KANLinear(nn.Module):
         return ", ".join(parts)
 
 
+def _is_autocast(device: str) -> bool:
+    return device != "meta" and torch.is_autocast_enabled(device)
+
+
+def _without_autocast(device: str) -> AbstractContextManager[object]:
+    return torch.autocast(device, enabled=False) if _is_autocast(device) else nullcontext()
+
+
 def _total_square(
     coef: Float[Tensor, "*out rows basis"], values: Float[Tensor, "rows basis points"]
 ) -> Tensor:
@@ -410,8 +506,30 @@ def _total_square(
 def follow_ranges(model: nn.Module) -> int:
     """Let every adaptive layer of a model move its grid now; how many did.
 
-    Between steps, for compiled models, `DataParallel` and distributed training, there in all
-    processes; other models do it by themselves.
+    Between steps, for compiled models, `DataParallel`, FSDP and `sync=False`; in distributed
+    training in all processes. Other models do it by themselves. FSDP puts together the weights of
+    one of its units at a time, and only of those with a grid that moves.
     """
-    layers = [part for part in model.modules() if isinstance(part, KANLinear)]
-    return sum(layer.follow_range() for layer in layers if layer.range == "adaptive")
+    units = parallel.units(model)
+    moved = 0
+    for layer in model.modules():
+        if not isinstance(layer, KANLinear) or layer.range != "adaptive":
+            continue
+        layer._join_ranges()
+        if layer._goal() is not None:
+            with parallel.unsharded(units.get(layer)):
+                moved += layer._move()
+    return moved
+
+
+def follow_after_steps(model: nn.Module, optimiser: torch.optim.Optimizer) -> RemovableHandle:
+    """Call `follow_ranges(model)` after every step of an optimiser, in this process.
+
+    For FSDP, compiled models, `DataParallel` and `sync=False`. Returns a handle whose `remove()`
+    ends it.
+    """
+
+    def follow(*_: object) -> None:
+        follow_ranges(model)
+
+    return optimiser.register_step_post_hook(follow)

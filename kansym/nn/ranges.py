@@ -35,10 +35,19 @@ compute from the weights yourself belongs after the forward pass. Parameters kee
 shape. Where coefficients change place, Adam's moments do not: they belong to the neighbouring
 functions for as many steps as they remember.
 
-Compiled graphs, replicas of `DataParallel`, `functional_call` and the processes of
-`DistributedDataParallel` keep the running range but do not move; call `follow_ranges(model)` every
-now and then there, in all processes: they join their ranges first and so move alike. Off the CPU,
-looking costs a wait for the device and is done on every 16th batch.
+Compiled graphs, replicas of `DataParallel` and `functional_call` keep the running range but do not
+move; call `follow_ranges(model)` every now and then there. Off the CPU, looking costs a wait for
+the device and is done on every 16th batch. What a checkpoint computes again in the backward pass is
+neither counted nor a reason to move.
+
+**Several processes.** In distributed training every process takes in the rows of all, in each
+training pass: ranges are the same everywhere, and those of one process that sees the whole batch.
+It costs two collective calls per layer. As with `nn.SyncBatchNorm`, all processes must
+make the same passes; one without rows takes part. Grids move in the same pass of all processes, and
+only if all of them allow it. Under FSDP, where passes see copies of the weights, they move in
+`follow_ranges(model)`, best after every step: `follow_after_steps(model, optimiser)`. With
+`sync=False` nothing is said in passes: each process keeps a range of its own and moves in
+`follow_ranges` alone, where they join their ranges first.
 """
 
 from __future__ import annotations
@@ -48,8 +57,10 @@ from typing import NamedTuple
 
 import torch
 import torch.distributed as dist
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
+
+from kansym.nn import parallel
 
 SPREAD = 1.4  # standard deviations on each side of the mean
 CLIP, CLIP_ROUNDS = 3.0, 2  # what lies so many of them away is left out, and so again
@@ -116,8 +127,55 @@ class RunningRange(nn.Module):
         high: Float[Tensor, " rows"],
     ) -> Tensor:
         """Take in a batch; the number of its values outside [low, high]. Tensor operations only."""
+        outside = self._count_outside(x, low, high)
+        self._take_in(self._sample(x, 1), len(x), outside, low, high)
+        return outside.sum()
+
+    @torch.no_grad()
+    def update_together(
+        self,
+        x: Float[Tensor, "batch in"],
+        low: Float[Tensor, " rows"],
+        high: Float[Tensor, " rows"],
+        objects: bool,
+        group: parallel.Group,
+    ) -> Tensor:
+        """Take in a batch that is spread over processes, some of which may have no rows of it; how
+        many of them object, to whatever they agree on beside it."""
+        processes = dist.get_world_size(group)
+        others = torch.tensor([len(x), int(objects)], device=low.device)
+        counts = torch.cat([self._count_outside(x, low, high), others])
+        *_, rows, objections = parallel.summed(counts, group)
+        sample = self._sample(x, processes)
+        sample = parallel.gathered(sample, -(-ENOUGH // processes), group)
+        self._take_in(sample, rows, counts[:-2], low, high)
+        return objections
+
+    def _count_outside(self, x: Tensor, low: Tensor, high: Tensor) -> Int[Tensor, " in"]:
+        times = x.shape[1] // len(self.low)
+        low, high = low.repeat_interleave(times), high.repeat_interleave(times)
+        return ((x < low) | (x > high)).to(low.dtype).sum(0).long()
+
+    def _sample(self, x: Tensor, processes: int) -> Float[Tensor, "sample in"]:
+        """Rows, evenly spread, of a batch of which each process has as many."""
+        stride = -(-len(x) * processes // ENOUGH)
+        return x.detach()[:: max(stride, 1)].to(self.low.dtype)
+
+    @torch.no_grad()
+    def agree(self, objects: bool, group: parallel.Group) -> Tensor:
+        """How many processes object."""
+        return parallel.summed(torch.tensor([int(objects)], device=self.low.device), group)
+
+    def _take_in(
+        self,
+        sample: Float[Tensor, "sample in"],
+        count: int | Tensor,
+        outside: Int[Tensor, " in"],
+        low: Float[Tensor, " rows"],
+        high: Float[Tensor, " rows"],
+    ) -> None:
         rows = len(self.low)
-        smallest, largest = _bulk(x.detach().to(self.low.dtype))
+        smallest, largest = _bulk(sample, count)
         smallest = smallest.unflatten(0, (rows, -1)).amin(1)
         largest = largest.unflatten(0, (rows, -1)).amax(1)
         is_new, is_seen = self.low > self.high, smallest <= largest
@@ -130,35 +188,32 @@ class RunningRange(nn.Module):
         new_high = torch.where(is_new, far, self.high + up * (far - self.high))
         self.low.copy_(torch.where(is_seen, new_low, self.low))
         self.high.copy_(torch.where(is_seen, new_high, self.high))
-        times = x.shape[1] // rows
-        low, high = low.repeat_interleave(times), high.repeat_interleave(times)
-        outside = ((x < low) | (x > high)).to(low.dtype).sum(0).long()
         self.outside.add_(outside)
-        self.seen.add_(len(x))
-        self.batches.add_(1)
-        return outside.sum()
+        self.seen.add_(count)
+        self.batches.add_(count > 0)
 
     @torch.no_grad()
-    def share(self) -> None:
+    def share(self, group: parallel.Group) -> None:
         """Join the range with those of the other processes, and agree on batches and moves."""
-        dist.all_reduce(self.low, dist.ReduceOp.MIN)
-        dist.all_reduce(self.high, dist.ReduceOp.MAX)
-        dist.all_reduce(self.batches, dist.ReduceOp.MAX)
-        dist.all_reduce(self.moves, dist.ReduceOp.MAX)
+        rows = len(self.low)
+        parts = (-self.low, self.high, self.batches[None], self.moves[None])
+        joined = torch.cat([part.double() for part in parts])
+        dist.all_reduce(joined, dist.ReduceOp.MAX, group=group)
+        self.low.copy_(-joined[:rows])
+        self.high.copy_(joined[rows : 2 * rows])
+        self.batches.copy_(joined[-2])
+        self.moves.copy_(joined[-1])
 
 
-def is_distributed() -> bool:
-    """Whether other processes train the same weights."""
-    return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
-
-
-def _bulk(x: Float[Tensor, "batch in"]) -> tuple[Float[Tensor, " in"], Float[Tensor, " in"]]:
-    """The ends of the bulk of each column; (inf, -inf) for one without numbers."""
-    x = x[:: -(-len(x) // ENOUGH)]
+def _bulk(
+    x: Float[Tensor, "sample in"], count: int | Tensor
+) -> tuple[Float[Tensor, " in"], Float[Tensor, " in"]]:
+    """The ends of the bulk of each column of a sample of `count` rows; (inf, -inf) for one without
+    numbers."""
     is_finite = torch.isfinite(x)
     smallest = torch.where(is_finite, x, torch.inf).amin(0)
     largest = torch.where(is_finite, x, -torch.inf).amax(0)
-    if len(x) < FEW:
+    if isinstance(count, int) and count < FEW:
         return smallest, largest
     x = torch.where(is_finite, x, 0)
     counts = is_finite.to(x.dtype)  # sums of booleans take ten times as long
@@ -169,6 +224,8 @@ def _bulk(x: Float[Tensor, "batch in"]) -> tuple[Float[Tensor, " in"], Float[Ten
     reach = SPREAD * std
     # What a ReLU leaves is often one value but for a few: these few are the range then.
     varies = reach > 0
+    if isinstance(count, Tensor):
+        varies = varies & (count >= FEW)
     low, high = torch.maximum(mean - reach, smallest), torch.minimum(mean + reach, largest)
     # The same values may be rare next to a narrow bulk: straight on from there they would explode.
     low = torch.minimum(low, mean - (mean - smallest) / FURTHEST)

@@ -318,10 +318,18 @@ def test_outputs_of_an_estimator(regressor, output):
         regressor.plot_pareto(output=output)
 
 
-NAMES = {"short": ["a"], "long": ["a", "b", "c"], "text": "ab", "number": 5, "set": pytest.param({"a", "b"}, id="set")}
+NAMES = {
+    "short": ["a"],
+    "long": ["a", "b", "c"],
+    "text": "ab",
+    "number": 5,
+    "set": {"a", "b"},
+    "numbers": [1, 2],
+    "none": [None, "b"],
+}
 
 
-@pytest.mark.parametrize("names", [*NAMES.values(), [1, 2], [None, "b"]], ids=str)
+@pytest.mark.parametrize("names", NAMES.values(), ids=NAMES.keys())
 def test_names_of_another_number_or_kind(named, names):
     shown = (named.symbolic_formula, named.latex, named.plot, named.graph, named.plot_features)
     for verb in shown:
