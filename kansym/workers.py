@@ -1,9 +1,9 @@
 """Work side by side: in processes of this machine, or wherever joblib is told to.
 
-Within `joblib.parallel_config(backend="dask")`, or "ray", tasks run on the cluster that is connected.
-A task carries the version it was made by, the functions that were registered, and its arguments
-but for their large arrays, which joblib hands over once: as memory maps to processes of this
-machine, scattered by dask, in the object store of ray.
+Within `joblib.parallel_config(backend="dask")`, or "ray", tasks run on the cluster that is
+connected. A task carries the version it was made by, the functions that were registered, and its
+arguments but for their large arrays, which joblib hands over once: as memory maps to processes of
+this machine, scattered by dask, in the object store of ray.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import itertools
 import pickle
 import platform
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from functools import cache
 from hashlib import blake2b
@@ -46,6 +46,9 @@ LOSSES = (
 Task = tuple[Any, Sequence[Any]]
 """A key, and the arguments of the function."""
 
+Results = Generator[tuple[Any, Any], None, None]
+"""(key, result of the function) of tasks."""
+
 Call = tuple[Any, ...]
 """The arguments of `_run`, arrays as `_Shared`."""
 
@@ -56,13 +59,11 @@ def n_workers(n_jobs: int | None, n_tasks: int | None = None) -> int:
 
     if n_jobs == 1:  # dask would answer with the whole cluster
         return 1
-    workers = effective_n_jobs(n_jobs)
+    workers = effective_n_jobs(n_jobs)  # pyright: ignore[reportArgumentType]
     return workers if n_tasks is None else max(min(workers, n_tasks), 1)
 
 
-def side_by_side(
-    function: Callable[..., Any], tasks: Iterable[Task], workers: int
-) -> Iterator[tuple[Any, Any]]:
+def side_by_side(function: Callable[..., Any], tasks: Iterable[Task], workers: int) -> Results:
     """(key, result of the function) of every task, as they are finished.
 
     workers: with 1, everything happens here and in order. Otherwise tasks are taken from the
@@ -120,7 +121,7 @@ def _dask(scheduler: str | None) -> Iterator[None]:
     if scheduler is None:
         raise ValueError("--backend dask needs --scheduler, for example tcp://10.0.0.1:8786")
     try:
-        from distributed import Client
+        from distributed import Client  # pyright: ignore[reportMissingImports]
     except ImportError as error:
         raise ImportError("--backend dask needs dask: pip install 'kansym[dask]'") from error
     with Client(scheduler, timeout=CONNECTING):
@@ -130,8 +131,8 @@ def _dask(scheduler: str | None) -> Iterator[None]:
 @contextmanager
 def _ray(scheduler: str | None) -> Iterator[None]:
     try:
-        import ray
-        from ray.util.joblib import register_ray
+        import ray  # pyright: ignore[reportMissingImports]
+        from ray.util.joblib import register_ray  # pyright: ignore[reportMissingImports]
     except ImportError as error:
         raise ImportError("--backend ray needs ray: pip install 'kansym[ray]'") from error
     register_ray()
@@ -197,11 +198,11 @@ class _Queue:
             raise self._failed
 
 
-def _results(queue: Iterable[tuple[Any, Call]], workers: int) -> Iterator[tuple[Any, Any]]:
+def _results(queue: Iterable[tuple[Any, Call]], workers: int) -> Results:
     from joblib import Parallel, delayed
     from joblib.parallel import get_active_backend
 
-    backend, _ = get_active_backend()
+    backend: Any = get_active_backend()[0]
     jobs = (
         delayed(_keyed)(key, made_by, packed, *[array.handed(backend) for array in arrays])
         for key, (made_by, packed, *arrays) in queue
@@ -219,6 +220,7 @@ def _results(queue: Iterable[tuple[Any, Call]], workers: int) -> Iterator[tuple[
         return
     # Ray hands results back all at once: rounds keep what is finished.
     with Parallel(**options) as parallel:
+        found: Any
         while found := parallel(list(itertools.islice(jobs, workers))):
             yield from found
 
@@ -253,7 +255,7 @@ class _Shared:
         if not type(backend).__module__.startswith("ray."):
             return self._array
         if self._in_store is None:
-            import ray
+            import ray  # pyright: ignore[reportMissingImports]
 
             self._in_store = ray.put(self._array)
         return self._in_store
@@ -329,7 +331,7 @@ def version() -> str:
 def _fetched(arrays: Sequence[Any]) -> list[np.ndarray]:
     if all(isinstance(array, np.ndarray) for array in arrays):
         return list(arrays)
-    import ray
+    import ray  # pyright: ignore[reportMissingImports]
 
     return ray.get(list(arrays))
 
