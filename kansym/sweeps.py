@@ -140,9 +140,9 @@ def sweep(
     try:
         with closing(side_by_side(_search, tasks(), workers)) as results:
             for file, result in results:
-                if isinstance(result, WorkerError):
-                    result = {"row": {"error": _words(result)}}
-                row = Row(file.name, settings.target, **result["row"])
+                is_lost = isinstance(result, WorkerError)
+                facts: dict[str, Any] = {"error": _words(result)} if is_lost else result["row"]
+                row = Row(file.name, settings.target, **facts)
                 if row.error is None:
                     content = {"key": keys[file], **result, "row": asdict(row)}
                     write_atomically(_place(out, file), json.dumps(content, indent=2) + "\n")
