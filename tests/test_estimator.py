@@ -12,13 +12,12 @@ import pandas as pd
 import pytest
 import sympy
 import torch
-from joblib import Parallel, delayed
 from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from kansym import KAN, KANClassifier, KANRegressor, register_function
+from kansym import KAN, KANClassifier, KANRegressor
 from kansym.discovery.contest import Contest
 from kansym.discovery.dimensions import Dimension, has_consistent_units
 from kansym.discovery.records import Discovery, Finding, Options, Table, Verdict
@@ -31,7 +30,6 @@ from kansym.estimator.inputs import distinct_rows
 from kansym.estimator.likelihood import PRIOR_ROWS, Labels, maximise, probabilities, row_losses
 from kansym.estimator.log_odds import LabelProblem, log_odds
 from kansym.estimator.progress import ProgressLine
-from kansym.functions import own_functions
 from kansym.symbolic.constants import NamedConstant
 
 QUICK = {"max_time": 1.0, "max_candidates": 30}
