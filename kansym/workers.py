@@ -13,6 +13,7 @@ import itertools
 import pickle
 import platform
 import threading
+import warnings
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from functools import cache
@@ -21,6 +22,7 @@ from typing import Any
 from weakref import WeakValueDictionary
 
 import numpy as np
+from cloudpickle import CloudPickler
 
 from kansym.errors import WorkerError
 from kansym.functions import (
@@ -215,8 +217,15 @@ def _results(queue: Iterable[tuple[Any, Call]], workers: int) -> Results:
     }
     if backend.supports_return_generator:
         results: Any = Parallel(return_as="generator_unordered", **options)(jobs)
-        with closing(results):
-            yield from results
+        try:
+            for pair in results:  # noqa: UP028  # `yield from` would close it, warnings and all
+                yield pair
+        finally:
+            with warnings.catch_warnings():
+                warnings.simplefilter(
+                    "ignore"
+                )  # that tasks were cancelled, which is what is wanted
+                results.close()
         return
     # Ray hands results back all at once: rounds keep what is finished.
     with Parallel(**options) as parallel:
@@ -261,27 +270,32 @@ class _Shared:
         return self._in_store
 
 
+class _Packer(CloudPickler):
+    """Puts large arrays aside. known: arrays of tasks that are out, by content."""
+
+    def __init__(self, file: io.BytesIO, known: WeakValueDictionary[bytes, _Shared]):
+        super().__init__(file)
+        self.arrays: list[_Shared] = []
+        self.known = known
+
+    def persistent_id(self, obj: Any) -> int | None:
+        if type(obj) is not np.ndarray or obj.nbytes < LEAST_BYTES or obj.dtype.hasobject:
+            return None
+        self.arrays.append(self.known.setdefault(_digest(obj), _Shared(obj)))
+        return len(self.arrays) - 1
+
+
 def _packed(
     function: Callable[..., Any],
     arguments: Sequence[Any],
     own: Sequence[tuple[Any, ...]],
     known: WeakValueDictionary[bytes, _Shared],
 ) -> Call:
-    """What `_run` takes. known: arrays of tasks that are out, by content."""
-    from cloudpickle import CloudPickler
-
-    arrays: list[_Shared] = []
-
-    class Packer(CloudPickler):
-        def persistent_id(self, obj: Any) -> int | None:
-            if type(obj) is not np.ndarray or obj.nbytes < LEAST_BYTES or obj.dtype.hasobject:
-                return None
-            arrays.append(known.setdefault(_digest(obj), _Shared(obj)))
-            return len(arrays) - 1
-
+    """What `_run` takes."""
     file = io.BytesIO()
-    Packer(file).dump((function, tuple(arguments), list(own)))
-    return version(), file.getvalue(), *arrays
+    packer = _Packer(file, known)
+    packer.dump((function, tuple(arguments), list(own)))
+    return version(), file.getvalue(), *packer.arrays
 
 
 def _digest(array: np.ndarray) -> bytes:
