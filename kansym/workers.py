@@ -10,9 +10,12 @@ from __future__ import annotations
 
 import io
 import itertools
+import multiprocessing
+import os
 import pickle
 import platform
 import threading
+import time
 import warnings
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
@@ -35,6 +38,7 @@ from kansym.threads import one_thread_if_small
 
 BACKENDS = ("loky", "dask", "ray")
 LEAST_BYTES = 10_000  # of an array that is handed over once rather than with every task
+WATCH = 1.0  # seconds between two looks whether the parent is there
 CONNECTING = 30  # seconds that a scheduler has to answer
 # What joblib, dask and ray raise when the process that had a task, or its data, is gone.
 LOSSES = (
@@ -322,6 +326,7 @@ def _run(made_by: str, packed: bytes, *arrays: Any) -> Any:
     """A task in the worker's process."""
     from threadpoolctl import threadpool_limits
 
+    _end_with_parent()
     if made_by != version():
         raise WorkerError(
             f"a worker has {version()} where the task was made by {made_by}: install the same "
@@ -331,6 +336,21 @@ def _run(made_by: str, packed: bytes, *arrays: Any) -> Any:
     _register(own)
     with one_thread_if_small(0), threadpool_limits(1):
         return function(*arguments)
+
+
+@cache
+def _end_with_parent() -> None:
+    """A process of joblib's would search on to the end when the one it works for was killed."""
+    if not multiprocessing.current_process().name.startswith("LokyProcess"):
+        return
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(WATCH)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 @cache
