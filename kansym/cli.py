@@ -1,6 +1,7 @@
 """The command line. Heavy imports happen inside commands, so that --help answers at once.
 
 kansym fit DATA --target COLUMN     a formula for a table, its LaTeX and a diagram
+kansym fit-many FOLDER --target COLUMN   a table of formulas for a folder of tables
 kansym predict MODEL DATA           outputs of a saved model for a table
 kansym show MODEL                   formula, scores and picture of a saved model
 kansym export MODEL --to c          its formula in another language, or the network as ONNX
@@ -19,6 +20,7 @@ import signal
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
     from kansym.estimator import KANRegressor
     from kansym.model import KAN
     from kansym.pipeline import FormulaResult
+    from kansym.sweeps import Row
     from kansym.symbolic import Formula
 
 MAX_WIDTH_TEXT, MAX_EDGES = 100, 100_000  # what --width may ask for
@@ -43,6 +46,11 @@ OUT_HELP = "Folder for the results; made if missing."
 @click.version_option(package_name="kansym")
 def main() -> None:
     """Turn data into formulas a scientist can read."""
+
+
+JOBS_HELP = "Processes, -1 for all cores; default: one, or all with --backend."
+BACKEND_HELP = "What runs the processes; default with --jobs: loky, on this machine."
+SCHEDULER_HELP = "Address of the dask scheduler or the ray cluster."
 
 
 class WidthType(click.ParamType):
@@ -102,7 +110,9 @@ class ListType(click.ParamType):
     help="Functions to use, e.g. x,x^2,sin,exp; default: all.",
 )
 @click.option("--units", type=UnitsType(), help="Of every column and the target: m=kg,v=m/s,E=J.")
-@click.option("--jobs", type=int, help="Processes, -1 for all cores; default: one.")
+@click.option("--jobs", type=int, help=JOBS_HELP)
+@click.option("--backend", type=click.Choice(["loky", "dask", "ray"]), help=BACKEND_HELP)
+@click.option("--scheduler", help=SCHEDULER_HELP)
 @click.option(
     "--width",
     type=WidthType(),
@@ -134,6 +144,8 @@ def fit(
     lib: list[str] | None,
     units: dict[str, str] | None,
     jobs: int | None,
+    backend: str | None,
+    scheduler: str | None,
     width: list[int | list[int]] | None,
     lamb: float | None,
     steps: int | None,
@@ -155,17 +167,22 @@ def fit(
     """
     command = _command_text()
     with _clear_errors(), _signals() as caught, _run_folder(out, resume, caught) as unfinished:
-        _check_options(
-            width, {"--lamb": lamb, "--steps": steps}, {"--units": units, "--jobs": jobs}
-        )
+        of_search = {"--units": units, "--jobs": jobs}
+        of_search |= {"--backend": backend, "--scheduler": scheduler}
+        _check_options(width, {"--lamb": lamb, "--steps": steps}, of_search)
         from kansym.tables import read_table, table_dataset
 
         dataset = table_dataset(read_table(data), target, features, seed=seed)
         shows = sys.stderr.isatty() if progress is None else progress
         if width is None:
-            _search(
-                dataset, lib, units, jobs, seed, max_time, shows, out, command, unfinished, caught
-            )
+            from kansym.workers import connected
+
+            jobs = -1 if backend is not None and jobs is None else jobs
+            with connected(backend, scheduler):
+                _search(
+                    dataset, lib, units, jobs, seed, max_time, shows, out, command, unfinished,
+                    caught,
+                )  # fmt: skip
             return
         from kansym.pipeline import Recipe, find_formula
 
@@ -185,6 +202,83 @@ def fit(
         click.echo(_summary_text(result))
         if out is not None:
             _write_results(result, dataset, seed, out, command)
+
+
+@main.command("fit-many")
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.option("--target", required=True, help="Column to explain, of every table.")
+@click.option(
+    "--features", type=ListType(), help="Columns to explain it with; default: all others."
+)
+@click.option("--functions", type=ListType(), help="Functions to use; default: all.")
+@click.option("--units", type=UnitsType(), help="Of every column and the target: m=kg,v=m/s,E=J.")
+@click.option("--jobs", type=int, help=JOBS_HELP)
+@click.option("--backend", type=click.Choice(["loky", "dask", "ray"]), help=BACKEND_HELP)
+@click.option("--scheduler", help=SCHEDULER_HELP)
+@click.option(
+    "--seed",
+    type=click.IntRange(0, 2**32 - 1),
+    default=0,
+    show_default=True,
+    help="Of splits and searches.",
+)
+@click.option(
+    "--max-time", type=float, default=60.0, show_default=True, help="Seconds for each table."
+)
+@click.option("--out", type=click.Path(path_type=Path), required=True, help=OUT_HELP)
+@click.option("--resume", is_flag=True, help="Keep results in --out; search what is left.")
+def fit_many(
+    folder: Path,
+    target: str,
+    features: list[str] | None,
+    functions: list[str] | None,
+    units: dict[str, str] | None,
+    jobs: int | None,
+    backend: str | None,
+    scheduler: str | None,
+    seed: int,
+    max_time: float,
+    out: Path,
+    resume: bool,
+) -> None:
+    """Find a formula for a column of every CSV or Parquet table of a folder.
+
+    Writes formulas.csv into --out: file, target, formula, verdict, R2, RMSE, complexity, seconds
+    and error, a row for each table; and into its folder results a file for each, as soon as it is
+    searched. A table that cannot be read or searched is a row with an error.
+
+    Ctrl-C and SIGTERM keep what is finished, with exit status 130 or 143. The same command with
+    --resume searches the tables that are left, were changed, or had an error.
+    """
+    with _clear_errors(), _signals():
+        from kansym.sweeps import TABLE, Sweep, check_out, sweep, tables_of
+        from kansym.workers import connected, n_workers
+
+        files = tables_of(folder)
+        check_out(folder, out, resume)
+        _check_folder(out)
+        settings = Sweep(
+            target, _tuple(features), _tuple(functions), units, seed=seed, max_time=max_time
+        )
+        jobs = -1 if backend is not None and jobs is None else jobs
+        with in_use(out, "--out"), connected(backend, scheduler):
+            workers = n_workers(jobs, len(files))
+            rows = sweep(files, out, settings, workers, partial(_tell_row, len(files)))
+        failed = sum(row.error is not None for row in rows)
+        click.echo(f"{len(rows)} tables, {failed} with an error; written to {out / TABLE}")
+
+
+def _tuple(values: list[str] | None) -> tuple[str, ...] | None:
+    return None if values is None else tuple(values)
+
+
+def _tell_row(n: int, done: int, row: Row) -> None:
+    from kansym.errors import visible
+
+    said = f"error: {row.error}"
+    if row.error is None:
+        said = f"{row.target} = {row.formula}  ({row.verdict})"
+    _to_stderr(f"{done} of {n}  {visible(row.file)}: {visible(said)}")
 
 
 @main.command()
@@ -454,15 +548,12 @@ def _search(
 
 def _judged(est: KANRegressor, dataset: Dataset) -> tuple[float, float, str]:
     """R2 and RMSE on the rows of the test part, or on all where there is none."""
-    import numpy as np
+    from kansym.sweeps import judged
 
     where = "train" if dataset.X_test is None else "test"
     X, y = (dataset.X, dataset.y) if dataset.X_test is None else (dataset.X_test, dataset.y_test)
     assert y is not None
-    given = y.numpy()
-    mse = float(np.mean((est.formula_.evaluate(X) - given) ** 2))
-    variance = float(np.var(given))
-    return (1 - mse / variance if variance > 0 else float("nan")), mse**0.5, where
+    return *judged(est.formula_, X.numpy(), y.numpy()), where
 
 
 def _search_text(est: KANRegressor, judged: tuple[float, float, str], seconds: float) -> str:

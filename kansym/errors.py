@@ -39,6 +39,10 @@ class FolderInUseError(KansymError):
     """Another process, or another run of this one, works in a folder."""
 
 
+class WorkerError(KansymError):
+    """A process that works for this one was lost, or has another version of kansym."""
+
+
 class UnitError(ValueError):
     """A formula adds, compares or feeds to a function what its units forbid; `part` is where."""
 

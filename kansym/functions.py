@@ -390,6 +390,12 @@ def register_function(
     return candidate
 
 
+def forget_function(name: str) -> None:
+    """Take out a function that was added with `register_function`."""
+    assert name not in _BUILTIN_NAMES
+    del _REGISTRY[name]
+
+
 _BUILTIN_NAMES = frozenset(_REGISTRY)
 
 

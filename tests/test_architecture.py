@@ -25,6 +25,7 @@ ROOMS = (
     "edge",
     "kernels",
     "functions",
+    "workers",
     "affine",
     "layer",
     "network",
@@ -41,6 +42,7 @@ ROOMS = (
     "pipeline",
     "discovery",
     "estimator",
+    "sweeps",
     "cli",
 )
 FACES = ("kansym", "kansym.__main__", "kansym.cli")  # these may import everything

@@ -11,9 +11,8 @@ import pandas as pd
 import pytest
 import sympy
 import torch
-from joblib import Parallel, delayed
 
-from kansym import KAN, KANClassifier, KANRegressor, register_function
+from kansym import KAN, KANClassifier, KANRegressor
 from kansym.discovery.contest import Contest
 from kansym.discovery.dimensions import Dimension, has_consistent_units
 from kansym.discovery.records import Discovery, Finding, Options, Table, Verdict
@@ -26,7 +25,6 @@ from kansym.estimator.inputs import distinct_rows
 from kansym.estimator.likelihood import PRIOR_ROWS, Labels, maximise, probabilities, row_losses
 from kansym.estimator.log_odds import LabelProblem, log_odds
 from kansym.estimator.progress import ProgressLine
-from kansym.functions import own_functions
 from kansym.symbolic.constants import NamedConstant
 
 QUICK = {"max_time": 1.0, "max_candidates": 30}
@@ -205,26 +203,6 @@ def test_outputs_side_by_side_are_what_they_are_one_by_one(table):
     alone = KANRegressor(**STEADY).fit(X, Y)
     together = KANRegressor(n_jobs=2, **STEADY).fit(X, Y)
     assert together.sympy() == alone.sympy()
-
-
-def test_functions_of_the_user_s_own_go_along_to_other_processes():
-    register_function(
-        "softplus", torch.nn.functional.softplus, lambda x: sympy.log(1 + sympy.exp(x))
-    )
-    register_function("cube root", lambda x: x ** (1 / 3), sympy.cbrt, 2.5, domain=(0, 1e9))
-    table = Table(np.eye(2), np.array([0.0, 1.0]), sympy.symbols("x1 x2", real=True))
-    (found_there,) = Parallel(n_jobs=2)(
-        [delayed(_names_there)(table, [searches._portable(f) for f in own_functions()])]
-    )
-    assert found_there == {"softplus": 3.0, "cube root": 2.5}
-
-
-def _names_there(table, own):
-    """In another process: search, and look which functions are known."""
-    before = own_functions()
-    assert not before
-    searches._alone(table, Options(), own)
-    return {f.name: f.complexity for f in own_functions()}
 
 
 def test_an_interrupt_ends_all_searches_with_what_there_is(table, asked):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -18,6 +19,7 @@ import torch
 from kansym.discovery.budget import Budget
 from kansym.discovery.records import Table
 from kansym.model import KAN
+from kansym.workers import n_workers, side_by_side
 
 STARTS = 2
 STEPS = 40
@@ -53,10 +55,9 @@ def best_network(
     """The network with the least error on held-out rows; None when there is too little to fit.
 
     checkpoint: folder in which every fit has one of its own, see `KAN.fit`. Ties are broken by the
-    order of the shapes, so that the result does not depend on n_jobs.
+    order of the shapes, so that the result does not depend on n_jobs. A fit that was lost with its
+    worker is left out.
     """
-    from joblib import Parallel, delayed
-
     n, m = train.X.shape
     plans = [
         (width, seed + start)
@@ -66,7 +67,8 @@ def best_network(
     ]
     if n < LEAST_ROWS or m > MOST_COLUMNS or not plans or len(held_out.y) == 0:
         return None
-    if n_jobs is None or n_jobs == 1:
+    workers = n_workers(n_jobs, len(plans))
+    if workers == 1:
         found = []
         for turn, plan in enumerate(plans):
             if not budget.is_over:
@@ -74,12 +76,14 @@ def best_network(
                 found.append(_trained(train, held_out, *plan, share, _place(checkpoint, turn)))
     else:
         share = _share(budget, len(plans))
-        jobs = (
-            delayed(_trained)(train, held_out, *plan, share, _place(checkpoint, turn))
+        tasks = [
+            (turn, (train, held_out, *plan, share, _place(checkpoint, turn)))
             for turn, plan in enumerate(plans)
-        )
-        found = list(Parallel(n_jobs=n_jobs)(jobs))
-    usable = [network for network in found if network is not None and np.isfinite(network.rmse)]
+        ]
+        with closing(side_by_side(_trained, tasks, workers)) as results:
+            done = dict(results)
+        found = [done[turn] for turn in range(len(plans))]
+    usable = [n for n in found if isinstance(n, SplineNetwork) and np.isfinite(n.rmse)]
     return min(usable, key=lambda network: network.rmse, default=None)
 
 
@@ -106,8 +110,7 @@ def _trained(
     seed: int,
     share: float | None,
     checkpoint: Path | None,
-) -> SplineNetwork | None:
-    torch.set_num_threads(1)
+) -> SplineNetwork:
     model = KAN(width, GRIDS[0], 3, mult_arity=2, seed=seed)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import sympy
@@ -16,11 +16,12 @@ from sympy import Symbol
 from kansym.discovery.offsets import with_offsets, without_offsets
 from kansym.discovery.records import Discovery, Finding, Options, Table, Verdict
 from kansym.discovery.search import discover
+from kansym.errors import WorkerError, visible
 from kansym.estimator.progress import ProgressLine
-from kansym.functions import SymbolicFunction, own_functions, register_function
 from kansym.symbolic.constants import ConstantProblem, NamedConstant, decimal
 from kansym.symbolic.formula import Expr
 from kansym.symbolic.snap import snap_expression
+from kansym.workers import n_workers, side_by_side
 
 LEAST_TIME = 0.1  # seconds for an output whose turn comes when none are left
 
@@ -35,32 +36,49 @@ def search_all(
     """The law behind each table. `max_time` and `n_jobs` of the options are for all together.
 
     labels: what the targets are called. shows: whether to show a line about the search. Ctrl-C ends
-    the searches with what they have; side by side it is passed on.
+    the searches with what they have; side by side, with those that are finished.
     """
-    from joblib import Parallel, delayed, effective_n_jobs
-
-    workers = 1 if n_jobs is None else min(effective_n_jobs(n_jobs), len(tables))
-    if workers <= 1 or len(tables) == 1:
+    workers = n_workers(n_jobs, len(tables))
+    if workers == 1 or len(tables) == 1:
         return _one_after_another(tables, options, labels, n_jobs, shows)
+    return _side_by_side(tables, options, labels, workers, shows)
+
+
+def _side_by_side(
+    tables: Sequence[Table],
+    options: Sequence[Options],
+    labels: Sequence[str],
+    workers: int,
+    shows: bool,
+) -> tuple[Discovery, ...]:
     share = workers / len(tables)
     alone = [
         replace(o, n_jobs=1, max_time=None if o.max_time is None else o.max_time * share)
         for o in options
     ]
-    own = [_portable(f) for f in own_functions()]
-    jobs = (delayed(_alone)(table, o, own) for table, o in zip(tables, alone, strict=True))
-    found: Any = Parallel(n_jobs=workers)(jobs)
-    return tuple(found)
-
-
-def _alone(table: Table, options: Options, own: Sequence[tuple[Any, ...]]) -> Discovery:
-    """One search in a process of its own."""
-    import torch
-
-    torch.set_num_threads(1)
-    for function in own:
-        register_function(*function, replace=True)
-    return _search(table, options, None)
+    tasks = [(turn, (t, o, None)) for turn, (t, o) in enumerate(zip(tables, alone, strict=True))]
+    found: dict[int, Discovery] = {}
+    line = ProgressLine("") if shows else None
+    try:
+        if line is not None:
+            line(f"{len(tables)} searches, {workers} at a time", None)
+        with closing(side_by_side(_search, tasks, workers)) as results:
+            for turn, result in results:
+                if isinstance(result, WorkerError):
+                    raise result
+                found[turn] = result
+                if line is not None:
+                    line.label = visible(labels[turn])
+                    line(f"{len(found)} of {len(tables)} searches done", result.chosen)
+    except KeyboardInterrupt:
+        for turn in set(range(len(tables))) - set(found):
+            why = "the search was interrupted before its end"
+            mean = constant(tables[turn], why, options[turn].noise)
+            found[turn] = replace(mean, stopped="interrupted")
+    finally:
+        if line is not None:
+            line.close()
+    return tuple(found[turn] for turn in range(len(tables)))
 
 
 def _one_after_another(
@@ -86,13 +104,6 @@ def _one_after_another(
             _search(table, replace(o, n_jobs=n_jobs, max_time=left), label if shows else None)
         )
     return tuple(found)
-
-
-def _portable(function: SymbolicFunction) -> tuple[Any, ...]:
-    """The arguments of `register_function`: another process does not know what was added here."""
-    low, high, pole = function.domain.low, function.domain.high, function.domain.pole
-    domain = (low, high) if pole is None else None
-    return function.name, function.torch, function.sympy, function.complexity, domain
 
 
 def _search(table: Table, options: Options, label: str | None) -> Discovery:
