@@ -21,6 +21,7 @@ ROOMS = (
     "arrays",
     "datasets",
     "tables",
+    "partitions",
     "bspline",
     "edge",
     "kernels",
