@@ -21,6 +21,7 @@ ROOMS = (
     "arrays",
     "datasets",
     "tables",
+    "parquet",
     "partitions",
     "bspline",
     "edge",
