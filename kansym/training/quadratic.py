@@ -80,7 +80,8 @@ def springs(
     its inputs."""
     curvature = values[0].detach().new_zeros(free.count, free.count)
     for l, layer in enumerate(network.kan_layers):
-        held = values[l].detach().clamp(min=FAINTEST * float(values[l].max()) + 1e-30)
+        held = values[l].detach()
+        held = held.clamp(min=FAINTEST * float(held.max()) + 1e-30)
         stiffness = (pulls[l].clamp(min=0) / held)[layer.is_numeric]
         inputs = torch.nonzero(layer.is_numeric)[:, 1]
         _add_blocks(

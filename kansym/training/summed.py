@@ -53,6 +53,7 @@ class SummedLeastSquares:
         (loss,) = self._sum(_loss)
         return loss
 
+    @torch.no_grad()
     def value(self) -> Value:
         """The objective at the current parameters, penalty included."""
         penalty = self.objective.penalty
