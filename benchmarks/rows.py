@@ -1,11 +1,10 @@
 """Rows that do not fit into memory: a fit from Parquet, and what it costs per row.
 
-    make bench-rows        or        python benchmarks/rows.py --rows 10000000
+    python benchmarks/rows.py --rows 10000000
 
 Rows are uniform in [-1, 1]^5, y a sum of an exponential, a product and a sine, with noise; they are
-written to a temporary folder in files of a million. [5, 5, 1] with grid 5 is then fitted for a few
-steps, in this process. Rows are written by the same process beforehand, a million at a time, which the
-peak of memory includes.
+written to a temporary folder in files of a million, by the same process, which the peak of memory
+includes. [5, 5, 1] with grid 5 is then fitted for a few steps. Seconds are of wall time.
 """
 
 from __future__ import annotations
@@ -33,15 +32,14 @@ N_IN = 5
 
 @dataclass(frozen=True)
 class Result:
-    """start_seconds: survey, scaling and sample. step_seconds: of a step, with all dampings it tried;
-    grid_step_seconds: of one before which the grids move. Memory is resident memory."""
+    """step_seconds: of a step, with all dampings it tried. grid_step_seconds: of one before which
+    the grids move. Memory is resident memory."""
 
     rows: int
     steps: int
     threads: int
     parquet_megabytes: float
     in_memory_megabytes: float
-    start_seconds: float
     step_seconds: float
     grid_step_seconds: float
     step_microseconds_per_row: float
@@ -94,7 +92,6 @@ def measure(folder: Path, rows: int, steps: int) -> Result:
         threads=torch.get_num_threads(),
         parquet_megabytes=sum(f.stat().st_size for f in folder.iterdir()) / 2**20,
         in_memory_megabytes=rows * (N_IN + 1) * 8 / 2**20,
-        start_seconds=ends[0] - started - with_grid,
         step_seconds=plain,
         grid_step_seconds=with_grid,
         step_microseconds_per_row=1e6 * plain / rows,
@@ -114,9 +111,8 @@ def as_markdown(result: Result) -> str:
         "| what | value |",
         "|---|---|",
     ]
-    lines += [
-        f"| {name.replace('_', ' ')} | {value:.6g} |" for name, value in asdict(result).items()
-    ]
+    for name, value in asdict(result).items():
+        lines.append(f"| {name.replace('_', ' ')} | {value:.6g} |")
     return "\n".join(lines) + "\n"
 
 
