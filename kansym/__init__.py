@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from kansym.estimator import KANClassifier, KANRegressor
     from kansym.functions import SymbolicFunction, function_names, register_function
     from kansym.model import KAN, load
+    from kansym.parquet import read_rows
     from kansym.pipeline import FormulaResult, Recipe, find_formula
     from kansym.symbolic import Formula
     from kansym.tables import read_table, solar_system, table_dataset
@@ -43,6 +44,7 @@ __all__ = [
     "Dataset",
     "create_dataset",
     "read_table",
+    "read_rows",
     "table_dataset",
     "solar_system",
     # functions and formulas
@@ -70,6 +72,7 @@ _HOMES = {
     "kansym.pipeline": ("FormulaResult", "Recipe", "find_formula"),
     "kansym.estimator": ("KANClassifier", "KANRegressor"),
     "kansym.datasets": ("Dataset", "create_dataset"),
+    "kansym.parquet": ("read_rows",),
     "kansym.tables": ("read_table", "solar_system", "table_dataset"),
     "kansym.functions": ("SymbolicFunction", "function_names", "register_function"),
     "kansym.symbolic": ("Formula",),

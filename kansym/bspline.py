@@ -40,15 +40,24 @@ def adaptive_breaks(
     Source: Liu et al. 2024, arXiv:2404.19756, sec. 2.2 (grids follow activations); the mixture is
     pykan's grid_eps.
     """
-    low, high = x.amin(0), x.amax(0)
+    return breaks_by(quantiles(x, grid), grid_eps, minimum_width)
+
+
+def breaks_by(
+    quantiles: Float[Tensor, "in breaks"],
+    grid_eps: float,
+    minimum_width: Float[Tensor, " in"] | float = 1e-6,
+) -> Float[Tensor, "in breaks"]:
+    """The same from the quantiles at 0, 1/grid, ..., 1 of every column."""
+    low, high, grid = quantiles[:, 0], quantiles[:, -1], quantiles.shape[1] - 1
     # Every interval must also be representable next to the values themselves.
-    spacing = 16 * torch.finfo(x.dtype).eps * torch.maximum(low.abs(), high.abs())
-    floor = torch.as_tensor(minimum_width, dtype=x.dtype, device=x.device)
+    spacing = 16 * torch.finfo(low.dtype).eps * torch.maximum(low.abs(), high.abs())
+    floor = torch.as_tensor(minimum_width, dtype=low.dtype, device=low.device)
     floor = torch.maximum(floor, 4 * grid * spacing)
     missing = (floor - (high - low)).clamp(min=0)
     low, high = low - missing / 2, high + missing / 2
     uniform = uniform_breaks(low, high, grid)
-    widths = torch.diff(grid_eps * uniform + (1 - grid_eps) * _quantiles(x, grid), dim=1)
+    widths = torch.diff(grid_eps * uniform + (1 - grid_eps) * quantiles, dim=1)
     smallest = torch.maximum(MIN_INTERVAL * (high - low) / grid, spacing)
     widths = widths.clamp(min=0) + smallest[:, None]
     widths = widths * ((high - low) / widths.sum(1))[:, None]
@@ -56,15 +65,23 @@ def adaptive_breaks(
     return torch.cat([low[:, None], inner, high[:, None]], 1)
 
 
-def _quantiles(x: Float[Tensor, "batch in"], grid: int) -> Float[Tensor, "in breaks"]:
+def quantiles(x: Float[Tensor, "batch in"], grid: int) -> Float[Tensor, "in breaks"]:
     """Column quantiles at 0, 1/grid, ..., 1; torch.quantile refuses more than 2^24 numbers."""
     ordered = x.sort(0).values
-    # In float64: float32 does not count beyond 2^24 rows.
-    place = torch.linspace(0, len(x) - 1, grid + 1, dtype=torch.float64, device=x.device)
-    below = place.floor().long()
-    above = (below + 1).clamp(max=len(x) - 1)
-    weight = (place - below).to(x.dtype)[:, None]
+    below, above, weight = quantile_ranks(len(x), grid)
+    weight = weight.to(x)[:, None]
     return torch.lerp(ordered[below], ordered[above], weight).T
+
+
+def quantile_ranks(
+    n: int, grid: int
+) -> tuple[Int[Tensor, " breaks"], Int[Tensor, " breaks"], Float[Tensor, " breaks"]]:
+    """The two ranks, from 0, between which each quantile at 0, 1/grid, ..., 1 of n values lies, and
+    the share of the upper one."""
+    # In float64: float32 does not count beyond 2^24 rows.
+    place = torch.linspace(0, n - 1, grid + 1, dtype=torch.float64)
+    below = place.floor().long()
+    return below, (below + 1).clamp(max=n - 1), place - below
 
 
 def extend(breaks: Float[Tensor, "in breaks"], k: int) -> Float[Tensor, "in knots"]:

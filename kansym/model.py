@@ -22,7 +22,7 @@ from torch import Tensor
 from kansym import bspline, scores, structure, symbolic
 from kansym.arrays import as_matrix, as_pandas, as_targets
 from kansym.checkpoint import load_network, save_network
-from kansym.datasets import as_dataset, check_same_columns
+from kansym.datasets import Dataset, as_dataset, check_same_columns
 from kansym.errors import (
     CheckpointError,
     ExtrapolationWarning,
@@ -38,7 +38,8 @@ from kansym.files import in_use
 from kansym.functions import get_library
 from kansym.network import Network
 from kansym.nn import to_kan
-from kansym.scaling import choose_scaling
+from kansym.partitions import Partitions, as_partitions, is_in_parts
+from kansym.scaling import choose_scaling, scale_by
 from kansym.symbolic.names import check_names
 from kansym.training import (
     FitOptions,
@@ -178,6 +179,12 @@ class KAN(Network):
         """Train in place; the model ends with the best parameters seen.
 
         dataset: from `create_dataset`, or (X, y), or (X, y, X_test, y_test): torch, NumPy, pandas.
+        Rows that do not fit into memory: `read_rows` of Parquet, an object that gives batches
+        (X, y) or (X, y, weight) whenever it is iterated (or a pair of them, the second to judge
+        by), or Dask arrays or frames. Of these only sums are taken, so opt is "LM" and loss "mse"
+        or "huber", and batch, lr, metrics and, with a penalty, score="attribution" are refused; the
+        fit is that of the same rows in memory. The sample it keeps is at most 10,000 rows, evenly
+        spaced.
         opt: "LM" (Levenberg-Marquardt: "mse" and "huber" only; by far the fastest for networks of
         up to 2,000 parameters), "LBFGS" (a step is up to 20 iterations), "Adam", or "auto", which
         chooses one of them; `History.opt` and `History.reason` say which and why.
@@ -238,21 +245,34 @@ class KAN(Network):
         chosen_grids = None if grids is None else check_grids(grids)
         is_labelled = loss == "cross_entropy"
         n_out = self.n_out if isinstance(loss, str) else None
-        data = as_dataset(
-            dataset, self.n_in, n_out, self.dtype, self.device, is_labelled, sample_weight
-        )
+        data: Dataset | Partitions
+        if is_in_parts(dataset):
+            options.check_for_parts()
+            data = as_partitions(
+                dataset, self.n_in, self.n_out, self.dtype, self.device, sample_weight
+            )
+        else:
+            data = as_dataset(
+                dataset, self.n_in, n_out, self.dtype, self.device, is_labelled, sample_weight
+            )
         if self.is_fitted:
             check_same_columns("X", data.feature_names, self.feature_names)
-        if data.weight is not None and not isinstance(loss, str):
+        is_weighted = isinstance(data, Dataset) and data.weight is not None
+        if is_weighted and not isinstance(loss, str):
             raise ValueError("sample_weight cannot be used with a loss of your own; weigh in it")
         if chosen_grids is not None:
             check_judge(data, options)
         # The constants of a named function are in units of their own already.
         if not self.is_fitted and not any(layer.symbolic for layer in self.kan_layers):
             has_residuals = loss in ("mse", "huber")
-            choose_scaling(self, data.X, data.y if has_residuals else None, scale)
+            if isinstance(data, Partitions):
+                ends, size = (data.smallest, data.largest), data.y_size
+                scale_by(self, ends, (size, *data.y_moments()), scale)
+            else:
+                choose_scaling(self, data.X, data.y if has_residuals else None, scale)
         self.is_fitted = True
-        self.sample = Sample(data.X, data.y)
+        kept = data.sample() if isinstance(data, Partitions) else (data.X, data.y)
+        self.sample = Sample(*kept)
         self.feature_names = data.feature_names or self.feature_names
         self.target_names = data.target_names or self.target_names
         with nullcontext() if checkpoint is None else in_use(checkpoint, "checkpoint") as folder:

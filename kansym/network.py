@@ -251,6 +251,15 @@ class Network(nn.Module):
         """An independent copy."""
         return copy.deepcopy(self)
 
+    def bare(self) -> Network:
+        """The network without what a subclass keeps beside it, such as a sample, to be sent to
+        another process; parameters are shared."""
+        new = object.__new__(Network)
+        nn.Module.__init__(new)
+        new._modules, new._buffers = dict(self._modules), dict(self._buffers)
+        new.width, new.mult_arity, new.grid_eps = self.width, self.mult_arity, self.grid_eps
+        return new
+
     def with_layers(self, width: Sequence[Nodes], layers: Sequence[KANLayer]) -> Self:
         """A copy with other layers between other rows; the input and output rows stay as wide."""
         new = copy.copy(self)

@@ -26,19 +26,36 @@ ORDINARY_MEAN = 10.0  # standard deviations
 @torch.no_grad()
 def choose_scaling(network: Network, X: Tensor, y: Tensor | None, mode: str) -> None:
     """Set the network's maps from the sample, in place; y is None when outputs have no units."""
+    outputs = None if y is None else _output_summary(y)
+    scale_by(network, (X.amin(0), X.amax(0)), outputs, mode)
+
+
+def scale_by(
+    network: Network,
+    ends: tuple[Float[Tensor, " in"], Float[Tensor, " in"]],
+    outputs: tuple[Float[Tensor, " out"], Float[Tensor, " out"], Float[Tensor, " out"]] | None,
+    mode: str,
+) -> None:
+    """The same from what is known of the rows. ends: smallest and largest inputs. outputs: largest
+    absolute value, mean and standard deviation."""
     if check_choice("scale", mode, MODES) == "never":
         return
-    layer = network.kan_layers[0]
+    layer, always = network.kan_layers[0], mode == "always"
     low, high = bspline.grid_range(layer.knots, layer.k)
-    network.input_shift, network.input_scale = _input_map(X, low, high, mode == "always")
-    if y is not None:
-        network.output_shift, network.output_scale = _output_map(y, mode == "always")
+    network.input_shift, network.input_scale = _input_map(*ends, low, high, always)
+    if outputs is not None:
+        network.output_shift, network.output_scale = _output_map(*outputs, always)
+
+
+def _output_summary(y: Float[Tensor, "n out"]) -> tuple[Tensor, Tensor, Tensor]:
+    size = y.abs().amax(0).clamp(min=torch.finfo(y.dtype).tiny)
+    unit = y / size  # squares of y itself may overflow
+    return size, unit.mean(0) * size, unit.std(0, correction=0) * size
 
 
 def _input_map(
-    X: Float[Tensor, "n in"], low: Tensor, high: Tensor, always: bool
+    smallest: Tensor, largest: Tensor, low: Tensor, high: Tensor, always: bool
 ) -> tuple[Tensor, Tensor]:
-    smallest, largest = X.amin(0), X.amax(0)
     half = largest / 2 - smallest / 2  # halves first: the difference may overflow
     fits = (smallest >= low) & (largest <= high) & (half >= (high - low) / 4)
     keep = fits & (not always)
@@ -51,10 +68,7 @@ def _input_map(
     return torch.where(keep, 0.0, shift), torch.where(keep, 1.0, scale)
 
 
-def _output_map(y: Float[Tensor, "n out"], always: bool) -> tuple[Tensor, Tensor]:
-    size = y.abs().amax(0).clamp(min=torch.finfo(y.dtype).tiny)
-    unit = y / size  # squares of y itself may overflow
-    mean, std = unit.mean(0) * size, unit.std(0, correction=0) * size
+def _output_map(size: Tensor, mean: Tensor, std: Tensor, always: bool) -> tuple[Tensor, Tensor]:
     smallest, largest = ORDINARY_STD
     is_ordinary = (std >= smallest) & (std <= largest) & (mean.abs() <= ORDINARY_MEAN * std)
     keep = is_ordinary & (not always)

@@ -21,6 +21,8 @@ ROOMS = (
     "arrays",
     "datasets",
     "tables",
+    "parquet",
+    "partitions",
     "bspline",
     "edge",
     "kernels",

@@ -17,8 +17,8 @@ from kansym.model import KAN
 from kansym.scores import entropy
 from kansym.training import SOLVERS, FitOptions, History, Penalty, StepRecord, train
 from kansym.training.grids import is_grid_step, update_grids
-from kansym.training.lm import penalty_model
 from kansym.training.objective import Objective
+from kansym.training.quadratic import penalty_model
 
 N = 40
 by_solver = pytest.mark.parametrize("opt", SOLVERS)

@@ -14,8 +14,9 @@ from kansym.network import Network
 from kansym.training import FitOptions, Penalty, loss_and_gradient, train
 from kansym.training.choice import MAX_LM_PARAMETERS, choose_opt
 from kansym.training.least_squares import LeastSquares
-from kansym.training.lm import LM, in_domains, roughness_matrix
+from kansym.training.lm import LM
 from kansym.training.objective import Objective
+from kansym.training.quadratic import in_domains, roughness_matrix
 
 N = 30
 SMALL = [2, [2, 1], 2]

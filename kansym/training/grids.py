@@ -44,9 +44,16 @@ def covering_breaks(
 ) -> Float[Tensor, "in breaks"]:
     """Break points for the inputs h of a layer, finite all. Ranges narrower than 1e-6 of the widest
     (a constant column, a dead node) get a grid of that width."""
-    spread = float((h.amax(0) - h.amin(0)).max())
+    return breaks_by_quantiles(bspline.quantiles(h, grid), len(h), grid_eps)
+
+
+def breaks_by_quantiles(
+    quantiles: Float[Tensor, "in breaks"], n: int, grid_eps: float
+) -> Float[Tensor, "in breaks"]:
+    """The same from the quantiles of n rows at 0, 1/grid, ..., 1."""
+    spread = float((quantiles[:, -1] - quantiles[:, 0]).max())
     narrowest = 1e-6 * (spread if spread > SMALLEST_SPREAD else 1.0)
-    return _with_margin(bspline.adaptive_breaks(h, grid, grid_eps, narrowest), len(h))
+    return _with_margin(bspline.breaks_by(quantiles, grid_eps, narrowest), n)
 
 
 def _with_margin(breaks: Tensor, n: int) -> Tensor:

@@ -6,8 +6,6 @@ all others. Everything is in units of the output scale.
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -15,30 +13,12 @@ from torch import Tensor
 from kansym.jacobian import FreeParameters, node_jacobian
 from kansym.network import Network
 from kansym.training.gradient import loss_and_gradient
-from kansym.training.objective import Objective
+from kansym.training.objective import Objective, Value
+from kansym.training.quadratic import QuadraticModel, in_domains, penalty_model
 
 CHUNK = 4096  # rows whose Jacobian is held at once
+DIFFERENCE = 0.1  # of a step, for second derivatives along it
 BLOCK = 96  # columns of J'J that are computed at once: half of a symmetric matrix is enough
-
-
-class QuadraticModel(NamedTuple):
-    """Half the curvature, half the gradient, and the value of an objective."""
-
-    curvature: Float[Tensor, "p p"]
-    gradient: Float[Tensor, " p"]
-    value: float
-
-    @property
-    def is_finite(self) -> bool:
-        parts = self.curvature.sum(), self.gradient.sum()
-        return all(bool(torch.isfinite(part)) for part in parts)
-
-    def plus(self, other: QuadraticModel) -> QuadraticModel:
-        return QuadraticModel(
-            self.curvature + other.curvature,
-            self.gradient + other.gradient,
-            self.value + other.value,
-        )
 
 
 class LeastSquares:
@@ -139,6 +119,40 @@ class LeastSquares:
             self.network, self.X, (nodes - values) * scale + shift, weight=self.weight
         )
         return free.gradient() / 2
+
+    @torch.no_grad()
+    def bend(
+        self,
+        free: FreeParameters,
+        nodes: Float[Tensor, "n out"] | None,
+        theta: Float[Tensor, " p"],
+        delta: Float[Tensor, " p"],
+    ) -> Float[Tensor, " p"]:
+        """J'W r'' / 2 n, with r'' the second derivative of the residuals along delta, by
+        differences; the step bends by its image under the inverse of the damped curvature. nodes:
+        at theta, if known."""
+        nodes = self.nodes() if nodes is None else nodes
+        ends = []
+        for t in (DIFFERENCE, -DIFFERENCE):
+            free.set(theta + t * delta)
+            ends.append(self.nodes())
+        free.set(theta)
+        second = (ends[0] - 2 * nodes + ends[1]) / DIFFERENCE**2
+        return self.pull_back(free, nodes, second) / 2
+
+    def loss(self) -> Tensor:
+        """The loss at the current parameters."""
+        return self.loss_at(self.nodes())
+
+    def value(self) -> Value:
+        """The objective at the current parameters."""
+        return self.objective(self.network, self.X, self.y, self.weight)
+
+    def penalty_model(self, free: FreeParameters) -> QuadraticModel:
+        return penalty_model(self.network, free, self.X, self.objective.penalty)
+
+    def in_domains(self) -> bool:
+        return in_domains(self.network, self.X)
 
 
 def _add_lower_product(normal: Tensor, left: Tensor, right: Tensor) -> None:

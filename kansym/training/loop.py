@@ -25,17 +25,19 @@ from kansym.errors import (
     check_seed,
 )
 from kansym.network import Network
+from kansym.partitions import Partitions
 from kansym.progress import new_bar
 from kansym.threads import one_thread_if_small
 from kansym.training.choice import choose_opt
-from kansym.training.grids import is_grid_step, update_grids
+from kansym.training.grids import is_grid_step
 from kansym.training.history import History, StepRecord
 from kansym.training.lm import LM
-from kansym.training.objective import Loss, Objective, Penalty, Value
+from kansym.training.objective import RESIDUAL_LOSSES, Loss, Metric, Objective, Penalty, Value
 from kansym.training.resume import EVERY, FitState, fingerprint, load_fit, save_fit
+from kansym.training.sides import side_of
 from kansym.training.solvers import SOLVERS, Solver
+from kansym.training.summed import SCORES
 
-Metric = Callable[[Tensor, Tensor], float | Tensor]
 Callback = Callable[[Network, StepRecord], Any]
 
 MAX_SHOWN = 8  # of the steps that a warning names
@@ -97,6 +99,24 @@ class FitOptions:
         known = {name: getattr(self, name) for name in names}
         return {**known, "opt": opt, "loss": loss, "metrics": sorted(self.metrics)}
 
+    def check_for_parts(self) -> None:
+        """ValueError for what rows in parts cannot do: only sums over rows are taken of them."""
+        got, rule = None, ""
+        if self.opt not in ("LM", AUTO):
+            rule, got = "opt must be 'LM' or 'auto'", self.opt
+        elif self.loss not in RESIDUAL_LOSSES:
+            rule, got = "loss must be 'mse' or 'huber'", self.loss
+        elif self.penalty.lamb > 0 and self.penalty.score not in SCORES:
+            rule, got = f"score must be one of {', '.join(SCORES)}", self.penalty.score
+        for name in ("lr", "batch", "metrics"):
+            if getattr(self, name):
+                rule, got = f"{name} must be left out", getattr(self, name)
+        if rule:
+            raise ValueError(
+                f"{rule} for rows in parts, of which only sums over all are taken, got {got!r}; "
+                "pass arrays for anything else"
+            )
+
     def objective(self, opt: str) -> Objective:
         """What the solver named `opt` is to lower."""
         smooth = self.smooth
@@ -117,7 +137,10 @@ def _check_watchers(metrics: object, callbacks: object) -> None:
 
 
 def train(
-    network: Network, data: Dataset, options: FitOptions, checkpoint: Path | None = None
+    network: Network,
+    data: Dataset | Partitions,
+    options: FitOptions,
+    checkpoint: Path | None = None,
 ) -> History:
     """Train in place; the network ends with the best parameters seen, the first ones included.
 
@@ -130,7 +153,7 @@ def train(
     damaged.
     """
     n_features = sum(layer.coef.numel() + layer.mask.numel() for layer in network.kan_layers)
-    with one_thread_if_small(len(data.X) * n_features):
+    with one_thread_if_small(side_of(data).n * n_features):
         return _Run(network, data, options, checkpoint).run()
 
 
@@ -138,11 +161,17 @@ class _Run:
     """The state of one fit."""
 
     def __init__(
-        self, network: Network, data: Dataset, options: FitOptions, checkpoint: Path | None
+        self,
+        network: Network,
+        data: Dataset | Partitions,
+        options: FitOptions,
+        checkpoint: Path | None,
     ):
-        self.network, self.data, self.options = network, data, options
+        self.network, self.side, self.options = network, side_of(data), options
         opt, reason = options.opt, "asked for"
-        if opt == AUTO:
+        if opt == AUTO and isinstance(data, Partitions):
+            opt, reason = "LM", "of rows in parts, only sums are taken"
+        elif opt == AUTO:
             opt, reason = choose_opt(network, options.objective(AUTO), options.lr, options.batch)
         self.opt, self.objective = opt, options.objective(opt)
         self.history = History(opt, reason)
@@ -167,7 +196,7 @@ class _Run:
                 self._keep_best(self._record(-1, self._value()))
             while self.step < self.options.steps and not self._has_ended():
                 if self._moves_grid(self.step):
-                    update_grids(self.network, self.data.X)
+                    self.side.move_grids(self.network)
                     self.solver = self._new_solver()
                 reason = self._step(self.step, bar)
                 self.step += 1
@@ -222,9 +251,8 @@ class _Run:
 
     def _step(self, step: int, bar: _ProgressBar) -> str | None:
         """One step; the reason to stop after it, if any."""
-        X, y, weight = self._batch()
-        value = self.solver.step(X, y, weight)
-        if value is None or X is not self.data.X:
+        value = self.side.step(self.solver, self.objective, self.options.batch, self.generator)
+        if value is None:
             value = self._value()
         if not bool(torch.isfinite(value.objective)):
             return self._take_back(step)
@@ -238,15 +266,7 @@ class _Run:
 
     @torch.no_grad()
     def _value(self) -> Value:
-        return self.objective(self.network, self.data.X, self.data.y, self.data.weight)
-
-    def _batch(self) -> tuple[Tensor, Tensor, Tensor | None]:
-        X, y, weight = self.data.X, self.data.y, self.data.weight
-        size = self.options.batch
-        if size is None or size >= len(X):
-            return X, y, weight
-        rows = torch.randperm(len(X), generator=self.generator)[:size].to(X.device)
-        return X[rows], y[rows], None if weight is None else weight[rows]
+        return self.side.value(self.network, self.objective)
 
     def _take_back(self, step: int) -> str | None:
         self.network.load_state_dict(self.last_finite)
@@ -269,18 +289,7 @@ class _Run:
 
     @torch.no_grad()
     def _record(self, step: int, value: Value) -> StepRecord:
-        data = self.data
-        test_loss, metrics = None, {}
-        X, y = (data.X, data.y) if data.X_test is None else (data.X_test, data.y_test)
-        assert y is not None
-        if data.X_test is not None or self.options.metrics:
-            prediction = self.network(X)
-            metrics = {
-                name: _number(f"metrics[{name!r}]", f(prediction, y))
-                for name, f in self.options.metrics.items()
-            }
-            if data.X_test is not None:
-                test_loss = float(self.objective.loss(self.network, prediction, y))
+        test_loss, metrics = self.side.judge(self.network, self.objective, self.options.metrics)
         return StepRecord(
             step=step,
             train_loss=float(value.loss),
@@ -310,14 +319,6 @@ class _Run:
         if o.patience is not None and record.step - self.history.best_step >= o.patience:
             return "patience"
         return "converged" if self.solver.converged else None
-
-
-def _number(what: str, value: object) -> float:
-    try:
-        return float(value)  # pyright: ignore[reportArgumentType]
-    except (TypeError, ValueError, RuntimeError) as error:
-        kind = f"shape {tuple(value.shape)}" if isinstance(value, Tensor) else repr(value)
-        raise ValueError(f"{what} must return one number, got {kind}") from error
 
 
 def _snapshot(network: Network) -> dict[str, Any]:

@@ -29,6 +29,7 @@ from kansym.errors import check_choice, is_number
 from kansym.network import Network
 
 Loss = Callable[[Tensor, Tensor], Tensor]
+Metric = Callable[[Tensor, Tensor], float | Tensor]
 LOSSES = ("mse", "huber", "cross_entropy")
 RESIDUAL_LOSSES = ("mse", "huber")
 

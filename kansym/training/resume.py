@@ -22,6 +22,7 @@ from kansym.checkpoint import load_network, save_network
 from kansym.datasets import Dataset
 from kansym.errors import CheckpointError
 from kansym.network import Network
+from kansym.partitions import Partitions
 from kansym.training.history import History, StepRecord
 
 EVERY = 5.0  # seconds between two writings of a fit
@@ -51,15 +52,18 @@ class FitState:
     seconds: float
 
 
-def fingerprint(network: Network, data: Dataset, settings: Mapping[str, Any]) -> str:
+def fingerprint(network: Network, data: Dataset | Partitions, settings: Mapping[str, Any]) -> str:
     """Of the start, the data, the settings and the version: what a stored fit must agree with."""
     digest = hashlib.sha256()
     described = [version("kansym"), version("torch"), repr(network), str(network.width)]
     digest.update(json.dumps([*described, settings], default=str).encode())
     layers = [(l.k, l.base, l.outside, sorted(l.symbolic.items())) for l in network.kan_layers]
     digest.update(repr([layers, network.mult_arity, network.grid_eps]).encode())
-    tensors = [*network.state_dict().values(), data.X, data.y, data.X_test, data.y_test]
-    for tensor in (*tensors, data.weight):
+    if isinstance(data, Partitions):
+        rows = [data.digests(), None if data.test is None else data.test.digests()]
+    else:
+        rows = [data.X, data.y, data.X_test, data.y_test, data.weight]
+    for tensor in (*network.state_dict().values(), *rows):
         if isinstance(tensor, Tensor):
             digest.update(f"{tensor.dtype} {tuple(tensor.shape)} ".encode())
             digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())

@@ -25,12 +25,13 @@ from kansym.datasets import Dataset
 from kansym.errors import check_grid
 from kansym.jacobian import FreeParameters
 from kansym.network import Network
+from kansym.partitions import Partitions
 from kansym.training.grids import refine_grids
 from kansym.training.history import GridScore, History
-from kansym.training.least_squares import LeastSquares
-from kansym.training.lm import roughness_matrix
 from kansym.training.loop import FitOptions, train
 from kansym.training.objective import Objective
+from kansym.training.quadratic import roughness_matrix
+from kansym.training.sides import side_of
 
 DEFAULT_GRIDS = (1, 2, 3, 5, 10, 20, 40, 80)
 WORTHWHILE = 0.9  # of the best score so far, which a finer grid must get below
@@ -49,9 +50,9 @@ def check_grids(grids: Sequence[int] | str) -> tuple[int, ...]:
     return checked
 
 
-def check_judge(data: Dataset, options: FitOptions) -> None:
+def check_judge(data: Dataset | Partitions, options: FitOptions) -> None:
     """ValueError where nothing could say how a grid did."""
-    if data.X_test is None and not options.objective(options.opt).has_residuals:
+    if not side_of(data).has_test and not options.objective(options.opt).has_residuals:
         raise ValueError(
             "grids need a test part to be judged by, (X, y, X_test, y_test), unless loss is 'mse' "
             "or 'huber'"
@@ -60,7 +61,7 @@ def check_judge(data: Dataset, options: FitOptions) -> None:
 
 def train_on_grids(
     network: Network,
-    data: Dataset,
+    data: Dataset | Partitions,
     options: FitOptions,
     grids: Sequence[int],
     folder: Path | None = None,
@@ -73,6 +74,7 @@ def train_on_grids(
     passed over.
     """
     whole: History | None = None
+    judge = "test" if side_of(data).has_test else "gcv"
     best = network.layers
     scores: list[GridScore] = []
     started, left = time.perf_counter(), options.max_time
@@ -86,7 +88,7 @@ def train_on_grids(
             started -= max(0.0, history.seconds - (time.perf_counter() - begun))
             score = _score(network, data, options.objective(history.opt), history)
             is_better = not scores or score < WORTHWHILE * min(s.score for s in scores)
-            scores.append(GridScore(grid, "gcv" if data.X_test is None else "test", score))
+            scores.append(GridScore(grid, judge, score))
             whole = history if whole is None else whole.followed_by(history, is_better)
             if is_better:
                 best = network.copy().layers
@@ -107,12 +109,15 @@ def train_on_grids(
 
 
 @torch.no_grad()
-def _score(network: Network, data: Dataset, objective: Objective, history: History) -> float:
+def _score(
+    network: Network, data: Dataset | Partitions, objective: Objective, history: History
+) -> float:
     """How good the network is; infinite, and the history interrupted, where Ctrl-C came first."""
     try:
-        if data.X_test is not None and data.y_test is not None:
-            value = objective.loss(network, network(data.X_test), data.y_test)
-            return float(value) if bool(torch.isfinite(value)) else math.inf
+        side = side_of(data)
+        if side.has_test:
+            value, _ = side.judge(network, objective, {})
+            return value if value is not None and math.isfinite(value) else math.inf
         return gcv(network, data, objective)
     except KeyboardInterrupt:
         history.stopped = "interrupted"
@@ -120,11 +125,11 @@ def _score(network: Network, data: Dataset, objective: Objective, history: Histo
 
 
 @torch.no_grad()
-def gcv(network: Network, data: Dataset, objective: Objective) -> float:
+def gcv(network: Network, data: Dataset | Partitions, objective: Objective) -> float:
     """Generalised cross-validation of a network at the rows it was trained on; see the module."""
     free = FreeParameters(network)
-    rows = LeastSquares(network, objective, data.X, data.y, data.weight)
-    model, _ = rows.normal_equations()
+    side = side_of(data)
+    model, _ = side.rows(network, objective).normal_equations()
     if not math.isfinite(model.value):
         return math.inf
     held = model.curvature + roughness_matrix(network, free, objective.penalty)
@@ -133,9 +138,5 @@ def gcv(network: Network, data: Dataset, objective: Objective) -> float:
     # On the CPU: a GPU has no driver for matrices that lack rank.
     smoother = torch.linalg.lstsq(held.cpu(), model.curvature.cpu(), driver="gelsd").solution
     freedom = float(smoother.trace())
-    left = 1 - freedom / (_rows_that_count(data) * data.y.shape[1])
+    left = 1 - freedom / (side.n_counting * network.n_out)
     return model.value / left**2 if left > MIN_FREEDOM else math.inf
-
-
-def _rows_that_count(data: Dataset) -> int:
-    return len(data.X) if data.weight is None else int((data.weight > 0).sum())
