@@ -243,8 +243,9 @@ class FormulaModel(BaseEstimator):
         found = self._discoveries()
         if i is None:
             return [f.chosen for f in found]
-        is_listed = isinstance(i, Iterable) and not isinstance(i, str)
-        rows = list(i) if is_listed else [i] * len(found)
+        given: Any = i
+        is_listed = isinstance(given, Iterable) and not isinstance(given, str)
+        rows = list(given) if is_listed else [given] * len(found)
         if len(rows) != len(found):
             raise ValueError(f"i must be one row of equations_, or {len(found)} rows, got {i!r}")
         findings = []
