@@ -36,7 +36,10 @@ def read_columns(estimator: BaseEstimator, X: Any, is_fit: bool) -> np.ndarray:
     try:
         validate_data(estimator, with_names, reset=is_fit, **options)
     except ValueError as error:  # scikit-learn shows names of columns as they are
-        raise ValueError(visible_lines(error)) from error
+        text = visible_lines(error)
+        if text == str(error):
+            raise
+        raise ValueError(text) from error
     check_finite(numbers, "X", names)
     _check_size("X", table)
     return table

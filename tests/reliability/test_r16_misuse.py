@@ -265,7 +265,7 @@ SEARCH = {
     "max_complexity": [0, -1, 1.5, True, "x"],
     "max_candidates": [0, -1, 1.5, True, "x"],
     "noise": [-1, NAN, True, "x", [1, 2]],
-    "checkpoint": [5, "/no/such/folder/file"],
+    "checkpoint": [5],
     "required": ["x1", ["zz"], 5, [0]],
     "forbidden": ["x1", ["zz"]],
     "features": ["x1", [5], ["x1+"]],
