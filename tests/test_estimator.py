@@ -341,10 +341,10 @@ def test_every_row_of_equations_can_be_used(table, asked):
     assert est.equations_table()["formula"][1].startswith("2.123456")
     assert est.sympy(0) == b
     assert est.sympy() == est.sympy(1) == est.sympy(-1) == 2.123456 * a - b
-    assert est.latex(0) == "force = b"
-    assert est.latex() == "force = 2.123 a - b"
+    assert est.latex(0) == r"\mathrm{force} = b"
+    assert est.latex() == r"\mathrm{force} = 2.123 a - b"
     assert est.latex_table().count(r"\\") == 3
-    assert r"$force = 2.123 a - b$" in est.latex_table()
+    assert r"$\mathrm{force} = 2.123 a - b$" in est.latex_table()
     with pytest.raises(ValueError, match="i must be a row of equations_, 0 to 1, got 2"):
         est.sympy(2)
     with pytest.raises(ValueError, match="one row of equations_, or 1 rows"):
