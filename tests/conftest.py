@@ -39,7 +39,7 @@ def pytest_terminal_summary(terminalreporter, config):
         terminalreporter.section("reliability", sep="-")
     for row in rows:
         terminalreporter.write_line(summary(row))
-    if config.getoption("--reliability-table"):
+    if rows and config.getoption("--reliability-table"):
         write_table(config.getoption("--reliability-table"), rows)
 
 
