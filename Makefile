@@ -36,7 +36,7 @@ $(BROWSER_STAMP): $(STAMP)
 
 # The whole reliability suite, slow cases too, and its table in docs/reliability.md.
 reliability: $(STAMP)
-	$(PYTEST) tests/reliability -m "slow or not slow" --reliability-table $(CURDIR)/docs/reliability.md
+	$(PYTEST) tests/reliability -m "slow or not slow" --reliability-table=$(CURDIR)/docs/reliability.md
 
 # Fuzz every target for SECONDS; what was found lies in build/fuzz (see tests/fuzz/fuzz.py).
 SECONDS ?= 600
