@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.stamp
 BROWSER_STAMP := $(VENV)/.stamp-browser
 BENCHES := bench-step bench-train bench-sparsity bench-name bench-scaling bench-import bench-regularisation \
-	bench-ranges bench-images bench-plot
+	bench-ranges bench-images bench-plot bench-rows
 
 # A wheel for this kind of machine, with the C kernels in it, in dist/.
 wheel: $(STAMP)
@@ -79,7 +79,7 @@ RUN_BENCH = .venv-bench/bin/python benchmarks/$(1).py --out benchmarks/results/$
 bench-step bench-train bench-scaling bench-ranges: bench-%: .venv-bench/.stamp
 	$(call RUN_BENCH,$*) --figure figures/bench_$*.png $(ARGS)
 
-bench-sparsity bench-name bench-pipeline bench-regularisation bench-images bench-plot: bench-%: .venv-bench/.stamp
+bench-sparsity bench-name bench-pipeline bench-regularisation bench-images bench-plot bench-rows: bench-%: .venv-bench/.stamp
 	$(call RUN_BENCH,$*) $(ARGS)
 
 bench-import: .venv-bench/.stamp
