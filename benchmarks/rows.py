@@ -1,30 +1,25 @@
 """Rows that do not fit into memory: a fit from Parquet, and what it costs per row.
 
-    python benchmarks/rows.py --rows 10000000
+    make bench-rows        or        python benchmarks/rows.py --rows 1000000
 
 Rows are uniform in [-1, 1]^5, y a sum of an exponential, a product and a sine, with noise; they are
-written to a temporary folder in files of a million, by the same process, which the peak of memory
-includes. [5, 5, 1] with grid 5 is then fitted for a few steps. Seconds are of wall time.
+written to a temporary folder in files of a million. [5, 5, 1] with grid 5 is then fitted for a few
+steps, in a process of its own, whose memory is counted. Seconds are of wall time.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
 import resource
 import tempfile
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import common
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-import torch
 
-import kansym
-
-RESULTS = Path(__file__).resolve().parent / "results"
 FILE_ROWS = 1_000_000
 GROUP_ROWS = 100_000
 N_IN = 5
@@ -67,6 +62,10 @@ def megabytes_now() -> float:
 
 
 def measure(folder: Path, rows: int, steps: int) -> Result:
+    import torch
+
+    import kansym
+
     model = kansym.KAN([N_IN, 5, 1], grid=5)
     ends: list[float] = []
 
@@ -102,34 +101,23 @@ def measure(folder: Path, rows: int, steps: int) -> Result:
     )
 
 
-def as_markdown(result: Result) -> str:
-    lines = [
-        "# Rows from Parquet",
-        "",
-        "`python benchmarks/rows.py`: [5, 5, 1], grid 5, opt LM, one process.",
-        "",
-        "| what | value |",
-        "|---|---|",
-    ]
-    for name, value in asdict(result).items():
-        lines.append(f"| {name.replace('_', ' ')} | {value:.6g} |")
-    return "\n".join(lines) + "\n"
+def table(result: Result) -> common.Table:
+    rows = [(name.replace("_", " "), f"{value:.6g}") for name, value in asdict(result).items()]
+    return common.Table(["what", "value"], rows)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = common.parser(__doc__)
     parser.add_argument("--rows", type=int, default=10_000_000)
     parser.add_argument("--steps", type=int, default=4)
-    parser.add_argument("--out", type=Path, default=RESULTS)
-    args = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        write(Path(folder), args.rows)
-        result = measure(Path(folder), args.rows, args.steps)
-    text = as_markdown(result)
-    args.out.mkdir(parents=True, exist_ok=True)
-    (args.out / "rows.md").write_text(text, encoding="utf-8")
-    (args.out / "rows.json").write_text(json.dumps(asdict(result), indent=1), encoding="utf-8")
-    print(text)
+    arguments = common.settle(parser.parse_args())
+    rows = 20_000 if arguments.quick else arguments.rows
+    with tempfile.TemporaryDirectory() as name:
+        write(Path(name), rows)
+        result = common.alone(measure, Path(name), rows, arguments.steps)
+    facts = common.environment(arguments.threads, common.installed("kansym", "torch", "pyarrow"))
+    data = {"result": asdict(result)}
+    common.publish(arguments, "Rows from Parquet", [table(result)], data, facts)
 
 
 if __name__ == "__main__":
