@@ -23,9 +23,10 @@ from __future__ import annotations
 
 import contextlib
 import signal
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from types import FrameType
 
 import formulas
 import numpy as np
@@ -282,15 +283,28 @@ def _positive(equation: Equation) -> dict[Symbol, Symbol]:
 
 @contextlib.contextmanager
 def time_limit(seconds: float) -> Iterator[None]:
-    """Raises TimeoutError in the block after that long. For the main thread, not nested."""
+    """Raises TimeoutError in the block after that long. For the main thread, not nested.
 
-    def stop(*_: Any) -> None:
-        raise TimeoutError
+    The alarm repeats, since an exception can be lost: an interpreter that runs a finaliser prints
+    what is raised there and goes on, and SymPy catches some by itself.
+    """
+
+    def stop(_: int, frame: FrameType | None) -> None:
+        if not _is_in_finaliser(frame):
+            raise TimeoutError
 
     before = signal.signal(signal.SIGALRM, stop)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
+    signal.setitimer(signal.ITIMER_REAL, seconds, 0.1)
     try:
         yield
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
+
+
+def _is_in_finaliser(frame: FrameType | None) -> bool:
+    while frame is not None:
+        if frame.f_code.co_name == "__del__" or frame.f_code.co_filename == weakref.__file__:
+            return True
+        frame = frame.f_back
+    return False

@@ -4,6 +4,7 @@ import importlib
 import json
 import signal
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -280,6 +281,23 @@ def test_a_time_limit_ends_what_it_holds_and_is_taken_back():
     with pytest.raises(TimeoutError):
         spin()
     assert signal.getsignal(signal.SIGALRM) == before
+
+
+def test_a_time_limit_is_not_lost_in_a_finaliser():
+    class Slow:
+        def __del__(self):
+            end = time.monotonic() + 0.2
+            while time.monotonic() < end:
+                pass
+
+    def finalise_then_wait():
+        with module("judge").time_limit(0.05):
+            slow = Slow()
+            del slow
+            time.sleep(5)
+
+    with pytest.raises(TimeoutError):
+        finalise_then_wait()
 
 
 # -- runs -----------------------------------------------------------------------------------------
