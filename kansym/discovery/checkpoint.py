@@ -11,7 +11,8 @@ import ast
 import hashlib
 import json
 import math
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import astuple, dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -97,23 +98,51 @@ def to_text(expr: Expr, symbols: Sequence[Symbol]) -> str:
 def load(path: Path, key: str) -> list[StepRecord]:
     """The steps stored at `path`; none when there is no file.
 
-    Raises ValueError when the file is no checkpoint, or one of another search.
+    Raises ValueError when the file is no checkpoint, one of another search, or has an entry that is
+    no formula: somebody has changed it, and what else they changed nobody can say.
     """
     if not path.exists():
         return []
     if not path.is_file() or path.stat().st_size > MAX_BYTES:
-        raise ValueError(f"checkpoint {str(path)!r} is no file or too large; choose another path")
-    way_out = "remove it or choose another path"
+        raise ValueError(f"checkpoint {str(path)!r} is no file or too large; {_WAY_OUT}")
     try:
         number, stored, steps = _read(path.read_bytes()[: MAX_BYTES + 1])
+        if (number, stored) == (VERSION, key):
+            for step in steps:
+                entries_of(step)
     except (ValueError, TypeError, RecursionError, OSError) as error:
-        raise ValueError(f"checkpoint {str(path)!r} cannot be read ({error}); {way_out}") from error
+        raise unreadable(path, error) from error
     if number != VERSION or stored != key:
         raise ValueError(
             f"checkpoint {str(path)!r} belongs to another search (other data, settings or "
-            f"version); {way_out}"
+            f"version); {_WAY_OUT}"
         )
     return steps
+
+
+_WAY_OUT = "remove it or choose another folder"
+
+
+def unreadable(path: Path, why: Exception) -> ValueError:
+    """The error for a file that nothing is taken over from."""
+    return ValueError(f"checkpoint {str(path)!r} cannot be read ({why}); {_WAY_OUT}")
+
+
+def entries_of(
+    step: StepRecord, symbols: Sequence[Symbol] | None = None
+) -> dict[bytes, tuple[Expr, float, float, str]]:
+    """Fingerprint: formula in `symbols` (None: in x0, x1, ... as it stands), RMSE, score, found_by.
+
+    Raises ValueError for an entry that `to_text` cannot have written.
+    """
+    entries = {}
+    for place, (key, text, *more) in enumerate(step.entries):
+        names = _names_in(text) if symbols is None else _names_of(symbols)
+        try:
+            entries[bytes.fromhex(key)] = (_parsed(text, names), *more)
+        except ValueError as error:
+            raise ValueError(f"entry {place} of step {step.number}: {error}") from error
+    return entries
 
 
 def _read(data: bytes) -> tuple[Any, Any, list[StepRecord]]:
@@ -149,11 +178,23 @@ def _check_types(kind: Any, *values: Any) -> None:
 
 def parse(text: str, symbols: Sequence[Symbol]) -> Expr:
     """The formula that `to_text` wrote. ValueError for anything else: nothing is executed."""
+    return _parsed(text, _names_of(symbols))
+
+
+def _names_of(symbols: Sequence[Symbol]) -> dict[str, Symbol]:
+    return {f"x{i}": s for i, s in enumerate(symbols)}
+
+
+def _names_in(text: str) -> dict[str, Symbol]:
+    """A symbol for whatever reads like a column."""
+    return {name: Symbol(name, real=True) for name in re.findall(r"x\d{1,6}", text)}
+
+
+def _parsed(text: str, names: Mapping[str, Symbol]) -> Expr:
     if len(text) > MAX_LENGTH:
         raise ValueError(f"not a formula: longer than {MAX_LENGTH} characters")
     if not text.isascii():
         raise ValueError(f"not a formula: {text[:60]!r}")
-    names = {f"x{i}": s for i, s in enumerate(symbols)}
     try:
         tree = ast.parse(text, mode="eval").body
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
@@ -167,13 +208,13 @@ def parse(text: str, symbols: Sequence[Symbol]) -> Expr:
     return expr
 
 
-def _checked(node: ast.AST, names: dict[str, Symbol], depth: int) -> Expr:
+def _checked(node: ast.AST, names: Mapping[str, Symbol], depth: int) -> Expr:
     if depth > MAX_DEPTH:
         raise ValueError("nested too deeply")
     return check_ordinary(_built(node, names, depth + 1))
 
 
-def _built(node: ast.AST, names: dict[str, Symbol], depth: int) -> Expr:
+def _built(node: ast.AST, names: Mapping[str, Symbol], depth: int) -> Expr:
     if isinstance(node, ast.BinOp) and type(node.op) in _OPERATORS:
         left, right = (_checked(part, names, depth) for part in (node.left, node.right))
         if isinstance(node.op, ast.Pow):

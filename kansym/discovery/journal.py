@@ -28,7 +28,8 @@ EVERY = 1.0  # seconds between two writings, at least
 
 class Journal:
     """path: of the file; steps that are there already are taken over. key: of the search, see
-    `checkpoint.fingerprint`. Raises ValueError when the file is that of another search."""
+    `checkpoint.fingerprint`. Raises ValueError when the file is that of another search, or has been
+    tampered with; it is left as it is."""
 
     def __init__(self, budget: Budget, path: Path, key: str):
         self.budget, self.path, self.key = budget, path, key
@@ -39,11 +40,15 @@ class Journal:
     def step(
         self, name: str, problem: Problem, contest: Contest, action: Callable[[], None]
     ) -> None:
-        """Do what enters formulas into the contest, or take over what it left there."""
+        """Do what enters formulas into the contest, or take over what it left there.
+
+        Raises ValueError where a formula that was left has columns that the contest lacks.
+        """
         number, of = self.begun, _digest(name, problem)
         self.begun += 1
         record = self.done.get(number)
-        if record is not None and record.digest == of and _repeat(record, contest):
+        if record is not None and record.digest == of:
+            self._repeat(record, contest)
             self.begun = record.following
             self.budget.be_at(record.seconds, record.n_candidates)
             return
@@ -62,6 +67,14 @@ class Journal:
         )
         if time.perf_counter() - self.stored > EVERY:
             self.store()
+
+    def _repeat(self, record: StepRecord, contest: Contest) -> None:
+        """Put what a step left into the contest."""
+        try:
+            entries = checkpoint.entries_of(record, contest.variables)
+        except ValueError as error:
+            raise checkpoint.unreadable(self.path, error) from error
+        contest.entries.update({key: Entry(*entry) for key, entry in entries.items()})
 
     def store(self) -> None:
         """Write all finished steps."""
@@ -92,16 +105,3 @@ def _written(
             return None
         rows.append((key.hex(), text, entry.rmse, entry.score, entry.found_by))
     return tuple(rows)
-
-
-def _repeat(record: StepRecord, contest: Contest) -> bool:
-    """Put what a step left into the contest; whether every formula could be read."""
-    try:
-        entries = {
-            bytes.fromhex(key): Entry(checkpoint.parse(text, contest.variables), rmse, score, by)
-            for key, text, rmse, score, by in record.entries
-        }
-    except ValueError:
-        return False
-    contest.entries.update(entries)
-    return True

@@ -46,16 +46,10 @@ def search(data):
         for steps in (given, [[0, "digest", 1, 0.5, 2, given]]):
             state = {"version": checkpoint.VERSION, "key": "key", "steps": steps}
             sealed = state | {"seal": checkpoint._seal(state)}
-            with _file(json.dumps(sealed).encode(), ".json") as path:
-                _read_search(path)
-
-
-def _read_search(path):
-    with contextlib.suppress(ValueError):
-        for step in checkpoint.load(path, "key"):
-            for _, text, *_ in step.entries:
-                with contextlib.suppress(ValueError):
-                    checkpoint.parse(text, SYMBOLS)
+            content = json.dumps(sealed).encode()
+            with _file(content, ".json") as path, contextlib.suppress(ValueError):
+                for step in checkpoint.load(path, "key"):
+                    checkpoint.entries_of(step, SYMBOLS)
 
 
 def model(data):

@@ -221,18 +221,22 @@ MODELS = {
 FIELDS = ("format", "version", "width", "mult_arity", "dtype", "layers", "arrays", "extra")
 
 
+def sealed_search(state):
+    plain = {name: value for name, value in state.items() if name != "seal"}
+    return plain | {"seal": checkpoint._seal(plain)}
+
+
 def search_with(**changes):
     """The file of a search with other fields and, where it has one, the checksum that was."""
     state = json.loads(search_file()) | changes
     if "seal" not in changes:
-        state.pop("seal")
-        state["seal"] = checkpoint._seal(state)
+        state = sealed_search(state)
     return json.dumps(state).encode()
 
 
-def step_with(text):
-    """A step of a search that left one formula."""
-    return [0, "digest", 1, 0.5, 2, [["00", text, 0.5, 2.0, "x"]]]
+def step_with(*texts, fingerprint="00"):
+    """A step of a search that left these formulas."""
+    return [0, "digest", 1, 0.5, 2, [[fingerprint, text, 0.5, 2.0, "x"] for text in texts]]
 
 
 SEARCHES = {
@@ -258,6 +262,25 @@ SEARCHES |= {
     for k, value in enumerate(WRONG)
     if (field, value) != ("steps", [])  # a search that has only begun
 }
+NO_FORMULAS = {
+    "code": f"__import__('os').system('touch {MARK}')",
+    "attribute": "x0.__class__",
+    "unknown function": "system(x0)",
+    "name that is no column": "secret",
+    "tower": "9**9**9**9",
+    "brackets": "(" * 10_000 + "x0" + ")" * 10_000,
+    "minuses": "-" * 19_000 + "x0",
+    "infinite": "zoo*x0",
+    "imaginary": "log(-1)",
+    "text": "'x0'",
+    "nothing": "",
+    "huge": "+".join(["x0"] * 10_000),
+}
+SEARCHES |= {
+    f"formula: {name}": lambda text=text: search_with(steps=[step_with("x0", text)])
+    for name, text in NO_FORMULAS.items()
+}
+SEARCHES["fingerprint"] = lambda: search_with(steps=[step_with("x0", fingerprint="no")])
 
 
 def parquet_of(rows, columns):
@@ -447,16 +470,29 @@ def test_a_malicious_file(name):
     assert outcome.seconds < SECONDS or size > SMALL
 
 
-def test_code_in_the_file_of_a_search_is_passed_over(tmp_path):
-    """It has no place in a formula, so the step is done again."""
-    code = step_with(f"__import__('os').system('touch {MARK}')")
-    outcomes = []
-    for name, content in (("code", search_with(steps=[code])), ("plain", search_file())):
-        (tmp_path / name).write_bytes(content)
-        outcomes += run([Case("search", str(tmp_path / name))], tmp_path)
-    assert not any(outcome.is_evaluated for outcome in outcomes)
-    assert outcomes[0].kind == outcomes[1].kind == "loaded"
-    assert outcomes[0].text == outcomes[1].text
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda text: "__import__('os')", r"entry \d+ of step \d+: not a formula: "),
+        (lambda text: text.replace("x0", "x7").replace("x1", "x7"), "Name has no place in it"),
+    ],
+    ids=["code", "another column"],
+)
+def test_a_search_with_another_formula_is_left_as_it_is(tmp_path, change, words):
+    """What finished steps left is worth something to whoever can tell what is wrong with it."""
+    path, options = tmp_path / "search.json", {"max_time": None, "random_state": 0}
+    KANRegressor(max_candidates=10, checkpoint=tmp_path, **options).fit(*search_rows())
+    state = json.loads(path.read_bytes())
+    step = next(step for step in state["steps"] if any("x" in text for _, text, *_ in step[5]))
+    entry = next(entry for entry in step[5] if "x" in entry[1])
+    entry[1] = change(entry[1])
+    path.write_text(json.dumps(sealed_search(state)))
+    before = path.read_bytes()
+    with pytest.raises(ValueError, match=words) as caught:
+        KANRegressor(max_candidates=20, checkpoint=tmp_path, **options).fit(*search_rows())
+    assert f"checkpoint {str(path)!r} cannot be read" in str(caught.value)
+    assert "remove it or choose another folder" in str(caught.value)
+    assert path.read_bytes() == before
 
 
 def test_a_byte_order_mark_is_no_malice(tmp_path):
