@@ -51,6 +51,8 @@ def main() -> None:
 JOBS_HELP = "Processes, -1 for all cores; default: one, or all with --backend."
 BACKEND_HELP = "What runs the processes; default with --jobs: loky, on this machine."
 SCHEDULER_HELP = "Address of the dask scheduler or the ray cluster."
+OUTLIERS = ("keep", "set-aside")
+OUTLIERS_HELP = "Rows with gross errors: set-aside leaves them out of the search.  [default: keep]"
 
 
 class WidthType(click.ParamType):
@@ -110,6 +112,7 @@ class ListType(click.ParamType):
     help="Functions to use, e.g. x,x^2,sin,exp; default: all.",
 )
 @click.option("--units", type=UnitsType(), help="Of every column and the target: m=kg,v=m/s,E=J.")
+@click.option("--outliers", type=click.Choice(OUTLIERS), help=OUTLIERS_HELP)
 @click.option("--jobs", type=int, help=JOBS_HELP)
 @click.option("--backend", type=click.Choice(["loky", "dask", "ray"]), help=BACKEND_HELP)
 @click.option("--scheduler", help=SCHEDULER_HELP)
@@ -143,6 +146,7 @@ def fit(
     features: list[str] | None,
     lib: list[str] | None,
     units: dict[str, str] | None,
+    outliers: str | None,
     jobs: int | None,
     backend: str | None,
     scheduler: str | None,
@@ -167,7 +171,7 @@ def fit(
     """
     command = _command_text()
     with _clear_errors(), _signals() as caught, _run_folder(out, resume, caught) as unfinished:
-        of_search = {"--units": units, "--jobs": jobs}
+        of_search = {"--units": units, "--outliers": outliers, "--jobs": jobs}
         of_search |= {"--backend": backend, "--scheduler": scheduler}
         _check_options(width, {"--lamb": lamb, "--steps": steps}, of_search)
         from kansym.tables import read_table, table_dataset
@@ -180,8 +184,8 @@ def fit(
             jobs = -1 if backend is not None and jobs is None else jobs
             with connected(backend, scheduler):
                 _search(
-                    dataset, lib, units, jobs, seed, max_time, shows, out, command, unfinished,
-                    caught,
+                    dataset, lib, units, _outliers(outliers), jobs, seed, max_time, shows, out,
+                    command, unfinished, caught,
                 )  # fmt: skip
             return
         from kansym.pipeline import Recipe, find_formula
@@ -212,6 +216,7 @@ def fit(
 )
 @click.option("--functions", type=ListType(), help="Functions to use; default: all.")
 @click.option("--units", type=UnitsType(), help="Of every column and the target: m=kg,v=m/s,E=J.")
+@click.option("--outliers", type=click.Choice(OUTLIERS), help=OUTLIERS_HELP)
 @click.option("--jobs", type=int, help=JOBS_HELP)
 @click.option("--backend", type=click.Choice(["loky", "dask", "ray"]), help=BACKEND_HELP)
 @click.option("--scheduler", help=SCHEDULER_HELP)
@@ -233,6 +238,7 @@ def fit_many(
     features: list[str] | None,
     functions: list[str] | None,
     units: dict[str, str] | None,
+    outliers: str | None,
     jobs: int | None,
     backend: str | None,
     scheduler: str | None,
@@ -258,8 +264,9 @@ def fit_many(
         check_out(folder, out, resume)
         _check_folder(out)
         settings = Sweep(
-            target, _tuple(features), _tuple(functions), units, seed=seed, max_time=max_time
-        )
+            target, _tuple(features), _tuple(functions), units, _outliers(outliers),
+            seed=seed, max_time=max_time,
+        )  # fmt: skip
         jobs = -1 if backend is not None and jobs is None else jobs
         with in_use(out, "--out"), connected(backend, scheduler):
             workers = n_workers(jobs, len(files))
@@ -270,6 +277,11 @@ def fit_many(
 
 def _tuple(values: list[str] | None) -> tuple[str, ...] | None:
     return None if values is None else tuple(values)
+
+
+def _outliers(choice: str | None) -> str:
+    """As `KANRegressor` calls it."""
+    return (choice or OUTLIERS[0]).replace("-", " ")
 
 
 def _tell_row(n: int, done: int, row: Row) -> None:
@@ -504,6 +516,7 @@ def _search(
     dataset: Dataset,
     lib: list[str] | None,
     units: dict[str, str] | None,
+    outliers: str,
     jobs: int | None,
     seed: int,
     max_time: float,
@@ -529,6 +542,7 @@ def _search(
         n_jobs=jobs,
         functions=lib or "default",
         units=units,
+        outliers=outliers,
         progress=shows,
         checkpoint=unfinished,
     )
@@ -567,6 +581,9 @@ def _search_text(est: KANRegressor, judged: tuple[float, float, str], seconds: f
         f"  {target}: R2 = {r2:.10g}, RMSE = {rmse:.3g} on the {where} rows "
         f"(splines: {est.spline_rmse_:.3g}, noise: {est.noise_:.3g})",
     ]
+    if est.outliers != OUTLIERS[0]:
+        n_rows = len(est._rows[0])
+        lines.append(f"  outliers: {len(est.outliers_)} of {n_rows} rows are far from the formula")
     lines += [f"  rival: {target} = {formula}" for formula in _formulas(est.rivals_)]
     lines += ["", "  complexity     R2           formula"]
     for row in _records(est.equations_):
@@ -607,6 +624,7 @@ def _write_search(
         "reason": est.reason_,
         "rivals": _formulas(est.rivals_),
         "noise": est.noise_,
+        "outliers": len(est.outliers_),
         "importance": dict(zip(names, est.feature_importances_.tolist(), strict=True)),
         "tested_on": where,
         "R2": [r2],

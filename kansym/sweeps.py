@@ -47,6 +47,7 @@ class Sweep:
     features: tuple[str, ...] | None = None
     functions: tuple[str, ...] | None = None
     units: dict[str, str] | None = None
+    outliers: str = "keep"
     seed: int = 0
     max_time: float | None = 60.0
 
@@ -192,6 +193,7 @@ def _search(
         n_jobs=1,
         functions=settings.functions or "default",
         units=settings.units,
+        outliers=settings.outliers,
         progress=False,
     )
     started = time.perf_counter()
@@ -219,6 +221,7 @@ def _search(
         "variables": dict(zip(map(str, est.formula_.variables), names, strict=True)),
         "reason": found.reason,
         "noise": _number(found.noise),
+        "outliers": len(est.outliers_),
         "latex": est.latex(),
         "equations": [{k: _number(v) for k, v in row.items()} for row in equations],
     }

@@ -121,6 +121,7 @@ def test_the_search_writes_formula_equations_and_summary(searched):
     assert summary["formula"]["y"] == table.loc[table["chosen"], "formula"].item()
     assert summary["rows"] == {"train": 40, "test": 0}
     assert set(summary["importance"]) == {"a", "width m"}
+    assert summary["outliers"] == 0
     assert summary["seed"] == 0
 
 
@@ -221,6 +222,11 @@ def test_export_refuses_in_one_line(fitted, options, message):
             ["fit", "{table}", "--target", "y", "--features", "a", "--width", "1,1", "--jobs", "2"],
             "--jobs cannot be used with --width",
         ),
+        (
+            ["fit", "{table}", "--target", "y", "--width", "1,1", "--outliers", "set-aside"],
+            "--outliers cannot be used with --width",
+        ),
+        (["fit", "{table}", "--target", "y", "--outliers", "drop"], "'drop' is not one of 'keep'"),
         (["predict", "{table}", "{table}"], "cannot load"),
         (["show", "{missing}"], "no file"),
     ],
@@ -232,6 +238,17 @@ def test_a_mistake_is_one_line_and_no_traceback(table, tmp_path, arguments, mess
     assert isinstance(result.exception, SystemExit)
     assert message.lower() in result.output.lower()
     assert "Traceback" not in result.output
+
+
+def test_rows_with_gross_errors_are_set_aside_where_it_is_asked_for(tmp_path):
+    a, b = np.random.default_rng(0).uniform(1, 2, (2, 40))
+    y = 2 * a * b
+    y[[3, 17]] += 9
+    pd.DataFrame({"a": a, "b": b, "y": y}).to_csv(tmp_path / "t.csv", index=False)
+    found = run("fit", tmp_path / "t.csv", "--target", "y", "--outliers", "set-aside")
+    assert found.exit_code == 0, found.output
+    assert "y = 2*a*b\n" in found.output
+    assert "outliers: 2 of 40 rows are far from the formula" in found.output
 
 
 def test_predict_names_the_columns_that_are_missing(fitted, tmp_path):

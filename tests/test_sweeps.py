@@ -389,6 +389,19 @@ def test_a_folder_of_tables_becomes_a_table_of_formulas(folder, tmp_path):
     assert any(row["chosen"] and row["formula"] == "2*a*b" for row in content["equations"])
 
 
+def test_outliers_are_set_aside_in_every_table(folder, tmp_path):
+    path = folder / "law 0.csv"
+    frame = pd.read_csv(path)
+    frame.loc[5, "y"] += 50
+    frame.to_csv(path, index=False)
+    out = tmp_path / "out"
+    done = fit_many(folder, out, "--outliers", "set-aside", "--max-time", "5")
+    assert done.exit_code == 0, done.output
+    assert list(formulas(out)["formula"]) == ["", "", "2*a*b", "3*a*b", "4*a*b"]
+    files = sorted((out / "results").iterdir())
+    assert [json.loads(file.read_text())["outliers"] for file in files] == [1, 0, 0]
+
+
 def test_side_by_side_it_is_the_same_table(folder, tmp_path):
     rows = []
     for n in (1, 2):
