@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import reprlib
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from kansym.errors import NotANumberError
+from kansym.errors import NotANumberError, shown
 
 
 def as_matrix(
@@ -329,6 +330,23 @@ def as_pandas(data: Any, argument: str = "X") -> Any:
 def _is_pandas(data: Any) -> bool:
     pd = sys.modules.get("pandas")  # whoever holds a frame has imported it; nobody else pays
     return pd is not None and isinstance(data, (pd.DataFrame, pd.Series))
+
+
+def columns_by_name(X: Any, names: Sequence[str], argument: str = "X") -> Any:
+    """The columns `names` of a frame, in this order; what is no frame as it is.
+
+    Raises ValueError for a frame that lacks one of them.
+    """
+    X = as_pandas(X, argument)
+    if not hasattr(X, "columns"):
+        return X
+    missing = [name for name in names if name not in X.columns]
+    if missing:
+        raise ValueError(
+            f"{argument} lacks the columns {shown(missing)}; it has {shown(list(X.columns))}."
+            f" Rename them, or pass {argument}.to_numpy() to go by their order"
+        )
+    return X[list(names)]
 
 
 def column_names(data: Any) -> tuple[str, ...] | None:

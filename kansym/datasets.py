@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from kansym.arrays import as_labels, as_matrix, as_targets, as_weights, column_names
-from kansym.errors import check_positive_int, suggestion
+from kansym.errors import check_different, check_positive_int, suggestion
 
 Ranges = tuple[float, float] | Sequence[Sequence[float]]
 
@@ -35,6 +35,8 @@ class Dataset:
     def __post_init__(self) -> None:
         if (self.X_test is None) != (self.y_test is None):
             raise ValueError("X_test and y_test belong together; give both or neither")
+        check_different("feature_names", self.feature_names or ())
+        check_different("target_names", self.target_names or ())
 
 
 def create_dataset(

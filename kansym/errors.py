@@ -177,6 +177,18 @@ def check_bool(argument: str, value: object) -> bool:
     return value
 
 
+def check_different(argument: str, names: Iterable[str]) -> None:
+    """ValueError for a name that is there twice: nobody could say which one is meant."""
+    seen: set[str] = set()
+    for name in names:
+        if name in seen:
+            raise ValueError(
+                f"{argument} must be different from one another, got {shown(name)} twice; "
+                "rename one"
+            )
+        seen.add(name)
+
+
 def check_callable(argument: str, value: object, call: str) -> None:
     """ValueError unless `value` can be called; call: how, for the message."""
     if not callable(value):

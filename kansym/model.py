@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from kansym import bspline, scores, structure, symbolic
-from kansym.arrays import as_matrix, as_pandas, as_targets
+from kansym.arrays import as_matrix, as_targets, columns_by_name
 from kansym.checkpoint import load_network, save_network
 from kansym.datasets import Dataset, as_dataset, check_same_columns
 from kansym.errors import (
@@ -738,12 +738,8 @@ class KAN(Network):
 
     def _matrix(self, X: Any) -> Tensor:
         self._check_dtype()
-        X = as_pandas(X)
-        if self.feature_names and hasattr(X, "columns"):
-            missing = [name for name in self.feature_names if name not in X.columns]
-            if missing:
-                raise ValueError(f"X lacks the columns {missing}; it has {list(X.columns)}")
-            X = X[list(self.feature_names)]
+        if self.feature_names:
+            X = columns_by_name(X, self.feature_names)
         return as_matrix(X, "X", self.n_in, self.dtype, self.device)
 
     def _sample_X(self, X: Any) -> Tensor:

@@ -4,6 +4,9 @@ import math
 import re
 
 import numpy as np
+import pandas as pd
+import polars as pl
+import pyarrow as pa
 import pytest
 import sympy
 import torch
@@ -447,14 +450,48 @@ def assert_is_harmless(latex):
     assert latex.isprintable()
 
 
-def test_hostile_names_together_and_twice():
-    names = [*HOSTILE, "a", "a", "v1", "v2"]
+def test_hostile_names_together():
+    names = [*HOSTILE, "a", "v1", "v2"]
     formula = named(len(names), names)
     assert len(set(formula.variables)) == len(names)
     assert formula.names == tuple(names)
     X = np.arange(1.0, len(names) + 1)[None]
     assert formula.evaluate(X)[0, 0] == pytest.approx((np.arange(1, len(names) + 1) ** 3.0).sum())
     assert_is_harmless(formula.latex())
+
+
+def test_a_name_that_is_there_twice_is_refused():
+    x, y = sympy.symbols("x y", real=True)
+    message = "{} must be different from one another, got 'a' twice; rename one"
+    with pytest.raises(ValueError, match=message.format("names")):
+        named(3, ["a", "b", "a"])
+    with pytest.raises(ValueError, match=message.format("names")):
+        Formula([x + y], [x, y], ["a", "a"])
+    with pytest.raises(ValueError, match=message.format("target_names")):
+        Formula([x, y], [x, y], target_names=["a", "a"])
+    with pytest.raises(ValueError, match=r"target_names must be 2 texts, .* got \['a'\]"):
+        Formula([x, y], [x, y], target_names=["a"])
+
+
+FRAMES = {"pandas": pd.DataFrame, "polars": pl.DataFrame, "pyarrow": pa.table}
+
+
+@pytest.mark.parametrize("frame", FRAMES.values(), ids=FRAMES.keys())
+def test_the_columns_of_a_frame_are_taken_by_name(frame):
+    """As those of a network, whatever their order and whatever else is there."""
+    formula = named(2, ["mass", "two words"])
+    mass, words = np.random.default_rng(0).uniform(1, 2, (2, 5))
+    expected = formula.evaluate(np.stack([mass, words], 1))
+    found = formula.evaluate(frame({"more": words, "two words": words, "mass": mass}))
+    assert np.array_equal(found, expected)
+    with pytest.raises(ValueError, match=r"X lacks the columns \['two words'\]; it has"):
+        formula.evaluate(frame({"mass": mass, "words": words}))
+
+
+def test_numbered_columns_have_no_names():
+    X = np.random.default_rng(0).uniform(1, 2, (5, 2))
+    formula = named(2, ["a", "b"])
+    assert np.array_equal(formula.evaluate(pd.DataFrame(X)), formula.evaluate(X))
 
 
 @pytest.mark.parametrize(

@@ -219,7 +219,7 @@ def _oriented(powers: tuple[int, ...], zeros: Collection[int]) -> tuple[int, ...
 
 
 @dataclass(frozen=True)
-class Reduction:
+class InGroups:
     """A table in groups without unit, and the way back.
 
     X [n, groups], y [n]: the values of the groups and of y / M. There may be no group: y / M is
@@ -239,7 +239,7 @@ class Reduction:
         return self.scale * sympy.sympify(expr, strict=True).xreplace(swap)
 
 
-def reduced(X: Any, y: Any, table: UnitTable) -> Reduction:
+def reduced(X: Any, y: Any, table: UnitTable) -> InGroups:
     """The rows X [n, columns], y [n] in dimensionless groups, for a search with fewer variables.
 
     Raises RowsError where M or a group is not a finite number, or M is 0, in some row, and
@@ -262,7 +262,7 @@ def reduced(X: Any, y: Any, table: UnitTable) -> Reduction:
     role = f"which has the unit of {table.target_name!r}, finite and not 0"
     ratio = _finite(goal / divisor, scale, role)
     stacked = np.stack(columns, 1) if columns else np.empty((len(values), 0))
-    return Reduction(stacked, ratio, monomials, scale, groups)
+    return InGroups(stacked, ratio, monomials, scale, groups)
 
 
 def _values(X: np.ndarray, powers: Sequence[Fraction | int]) -> np.ndarray:

@@ -18,7 +18,7 @@ from kansym.errors import UnitError, check_choice, shown, suggestion, visible
 from kansym.estimator.forms import Forms, read_forms
 from kansym.estimator.inputs import check_int, check_number, draw_seed
 from kansym.estimator.progress import is_watched
-from kansym.functions import function_names, get_library
+from kansym.functions import get_library
 from kansym.symbolic import names as naming
 from kansym.symbolic.constants import NamedConstant
 
@@ -198,6 +198,7 @@ def _read_constants(constants: Any, taken: Sequence[str]) -> dict[str, NamedCons
         return {}
     if not isinstance(constants, Mapping) or not all(isinstance(n, str) for n in constants):
         raise ValueError(f"constants must be a mapping {{name: number}}, got {shown(constants)}")
+    printed = naming.printed_words() if constants else frozenset()
     for name in constants:
         is_word = len(name) <= MAX_NAME and name.isidentifier() and not keyword.iskeyword(name)
         # A name that Python reads as another one would never be found.
@@ -206,8 +207,11 @@ def _read_constants(constants: Any, taken: Sequence[str]) -> dict[str, NamedCons
                 f"the name of a constant must be a plain word of at most {MAX_NAME} letters, got"
                 f" {shown(name)}"
             )
-        if name in taken or name == "pi" or name in function_names():
-            raise ValueError(f"constants must not be called as a column or function, got {name!r}")
+        if name in taken or name in printed:
+            raise ValueError(
+                "constants must not be called as a column, a function, or a number such as pi, got"
+                f" {name!r}; choose another name"
+            )
     rule = "a finite number other than 0"
     return {
         name: NamedConstant(name, check_number(f"constants[{name!r}]", value, rule, bool))

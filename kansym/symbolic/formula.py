@@ -10,7 +10,7 @@ import sympy
 from sympy import Float, Symbol
 from sympy.core.function import AppliedUndef
 
-from kansym.arrays import as_matrix
+from kansym.arrays import as_matrix, column_names, columns_by_name
 from kansym.errors import NotSymbolicError, check_positive_int, shown, visible
 from kansym.functions import get_function
 from kansym.network import Network
@@ -39,10 +39,12 @@ class _Formula(NamedTuple):
 class Formula(_Formula):
     """`exprs, variables = formula`: one SymPy expression per output, one symbol per input.
 
-    Raises ValueError for text, which SymPy would run as code.
-
-    names, target_names: what to print for the variables and outputs in LaTeX.
+    names: of the variables, as a table calls its columns; target_names: of the outputs. Both are
+    what is printed.
     snapped: (value, exact number) of every constant that `snap` replaced.
+
+    Raises ValueError for text instead of an expression, which SymPy would run as code, and for a
+    name that is there twice.
     """
 
     names: tuple[str, ...]
@@ -58,15 +60,23 @@ class Formula(_Formula):
         snapped: Sequence[tuple[float, Expr]] = (),
     ) -> Formula:
         self = super().__new__(cls, tuple(map(_expression, exprs)), tuple(variables))
-        self.names = tuple(names) if names else tuple(str(v) for v in variables)
+        own = [str(v) for v in variables] if names is None else names
+        self.names = tuple(naming.check_names(own, len(variables)))
         letter = next((name for name in ("y", "f") if name not in self.names), "output")
         default = [f"{letter}{o + 1}" if len(exprs) > 1 else letter for o in range(len(exprs))]
-        self.target_names = tuple(target_names) if target_names else tuple(default)
+        own = default if target_names is None else target_names
+        self.target_names = tuple(naming.check_names(own, len(exprs), "target_names"))
         self.snapped = tuple(snapped)
         return self
 
     def evaluate(self, X: Any) -> np.ndarray:
-        """Values [n, outputs] at the rows of X [n, inputs]; NaN where an expression is not real."""
+        """Values [n, outputs] at the rows of X [n, inputs]; NaN where an expression is not real.
+
+        Of a frame whose columns have names those of the formula are taken, whatever their order.
+        Raises ValueError for a frame that lacks one, and for what is no table of numbers.
+        """
+        if column_names(X) is not None:
+            X = columns_by_name(X, self.names)
         table = as_matrix(X, n_columns=len(self.variables)).double().cpu().numpy()
         columns = []
         for expr in self.exprs:

@@ -16,6 +16,9 @@ from typing import NamedTuple
 
 import sympy
 
+from kansym.errors import check_different, shown
+from kansym.functions import function_names, get_function
+
 _IDENTIFIER = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,39}")
 _LATEX = {
     "\\": r"\backslash{}", "{": r"\{", "}": r"\}", "$": r"\$", "&": r"\&", "#": r"\#",
@@ -31,7 +34,7 @@ def _reserved() -> frozenset[str]:
 
 def symbols(names: Sequence[str] | None, count: int) -> tuple[sympy.Symbol, ...]:
     """One real symbol per input: x1, x2, ... without names; v1, ... for a name that is no plain
-    identifier, is reserved, or appears twice."""
+    identifier or is reserved."""
     if names is None:
         return tuple(sympy.Symbol(f"x{i + 1}", real=True) for i in range(count))
     names = check_names(names, count)
@@ -41,19 +44,33 @@ def symbols(names: Sequence[str] | None, count: int) -> tuple[sympy.Symbol, ...]
         is_own = name == f"v{i + 1}"
         safe = bool(_IDENTIFIER.fullmatch(name)) and (is_own or name not in taken)
         safe = safe and not keyword.iskeyword(name) and name not in _reserved()
-        taken.add(name)
         result.append(sympy.Symbol(name if safe else f"v{i + 1}", real=True))
     return tuple(result)
 
 
 def check_names(names: Sequence[str], count: int, argument: str = "names") -> list[str]:
-    """`names` as a list of `count` texts, else a ValueError."""
+    """`names` as a list of `count` different texts, else a ValueError."""
     # A set has no order to go by.
     is_listed = isinstance(names, Iterable) and not isinstance(names, (str, Set, Mapping))
     texts = list(names) if is_listed else []
     if len(texts) != count or not all(isinstance(name, str) for name in texts):
-        raise ValueError(f"{argument} must be {count} texts, one per column, got {names!r}")
+        raise ValueError(f"{argument} must be {count} texts, one per column, got {shown(names)}")
+    check_different(argument, texts)
     return texts
+
+
+def printed_words() -> frozenset[str]:
+    """What a printed formula holds beside its variables: names of numbers (pi, E, I, oo, zoo, nan)
+    and of functions, the library's and those that they are written with."""
+    numbers = {str(value) for value in vars(sympy).values() if _is_number(value)}
+    x = sympy.Symbol("x", real=True)
+    written = [get_function(name).sympy(x) for name in function_names()]
+    functions = {type(f).__name__ for expr in written for f in expr.atoms(sympy.Function)}
+    return frozenset(numbers | functions | {"sqrt", *function_names()})
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, sympy.AtomicExpr) and bool(value.is_number)
 
 
 _STARTS = frozenset("=+-@'\"\N{FULLWIDTH EQUALS SIGN}\N{FULLWIDTH PLUS SIGN}") | frozenset(

@@ -128,7 +128,7 @@ NAMES = ("symbol", "name")
 # These mean something there.
 SOUND = {
     ("unit", "empty"), ("unit", "blank"), ("units", "empty"), ("units", "blank"),  # no unit
-    ("constant", "zoo"), ("constant", "look-alike"),  # words
+    ("constant", "look-alike"),  # a word
 }  # fmt: skip
 
 CASES = {f"{place}: {name}": (place, text) for place in PLACES for name, text in TEXTS.items()

@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+import polars as pl
 import pytest
 import torch
 from clear_errors import refused
@@ -337,10 +338,37 @@ def test_names_of_another_number_or_kind(named, names):
             verb(names=names)
 
 
-def test_one_name_for_two_inputs_leaves_them_two(named):
-    formula = named.symbolic_formula(names=["a", "a"])
-    assert len(set(formula.variables)) == 2
-    assert np.allclose(formula.evaluate(X), named.predict(X))
+NUMBERS = torch.tensor(X)
+TAKE_NAMES = {
+    "symbolic_formula": lambda m, names: m.symbolic_formula(names=names),
+    "latex": lambda m, names: m.latex(names=names),
+    "plot": lambda m, names: m.plot(names=names),
+    "Formula": lambda m, names: kansym.Formula(*m.symbolic_formula(), names),
+    "Dataset": lambda m, names: kansym.Dataset(NUMBERS, NUMBERS, feature_names=names),
+    "targets": lambda m, names: kansym.Dataset(NUMBERS, NUMBERS, target_names=names),
+}
+
+
+@pytest.mark.parametrize("verb", TAKE_NAMES.values(), ids=TAKE_NAMES.keys())
+def test_one_name_for_two_columns_is_refused(named, verb):
+    verb(named, ("a", "b"))
+    with refused("names must be different from one another, got 'a' twice; rename one"):
+        verb(named, ("a", "a"))
+
+
+@pytest.mark.parametrize("name", ["zoo", "nan", "oo", "pi", "E", "I", "sin", "asin", "Abs", "sqrt"])
+def test_a_constant_is_not_called_as_what_a_formula_holds(name):
+    with refused("constants must not be called as", f"got '{name}'; choose another name"):
+        KANRegressor(**QUICK, constants={name: 2.5}).fit(X, Y)
+
+
+@pytest.mark.parametrize("frame", [pd.DataFrame, pl.DataFrame])
+def test_a_formula_reads_a_frame_by_its_names(frame):
+    a, b = X.T
+    formula = KANRegressor(**QUICK).fit(frame({"a": a, "b": b}), Y).formula_
+    assert np.array_equal(formula.evaluate(frame({"b": b, "a": a})), formula.evaluate(X))
+    with refused(r"X lacks the columns \['b'\]", r"\['a', 'c'\]"):
+        formula.evaluate(frame({"a": a, "c": b}))
 
 
 @pytest.mark.parametrize(
