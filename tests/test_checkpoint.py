@@ -504,15 +504,19 @@ HOSTILE = {
     "empty npy": (with_bytes("sample/X", b""), "array 'sample/X' is not an .npy file"),
     "npy version": (
         with_bytes("sample/X", b"\x93NUMPY\x02\x00" + bytes(64)),
-        r"version \(1, 0\), got",
+        r"is not an .npy file of version \(1, 0\)",
     ),
     "long header": (
         with_bytes("sample/X", b"\x93NUMPY\x01\x00\xff\xff" + b"-" * 65535 + b"1"),
-        "array 'sample/X' is not an .npy file",
+        "'sample/X' is not what manifest.json says",
     ),
     "deep header": (
         with_bytes("sample/X", b"\x93NUMPY\x01\x00\xf4\x01" + b"-" * 499 + b"1"),
-        "array 'sample/X' is not an .npy file",
+        "'sample/X' is not what manifest.json says",
+    ),
+    "commas": (
+        with_bytes("sample/X", npy(np.ones((7, 3))).replace(b"<f8", b",f8")),
+        "'sample/X' is not what manifest.json says",
     ),
     "pickle": (
         with_bytes("sample/X", npy(np.array([print], object), allow_pickle=True)),

@@ -196,6 +196,9 @@ MODELS = {
         header("{'descr': '<f8', 'fortran_order': False, 'shape': (2 for _ in [1])}")
     ),
     "header of a tower": lambda: with_sample(header("9**9**9**9")),
+    "header of commas": lambda: with_sample(
+        header("{'descr': ',f8', 'fortran_order': False, 'shape': (2,), }", bytes(16))
+    ),
     "header of minuses": lambda: with_sample(header("-" * 60_000 + "1")),
     "structured dtype": lambda: with_sample(npy(np.zeros(2, [("a", "O"), ("b", "f8")])[["b"]])),
     "brackets": lambda: with_text("[" * DEEP + "]" * DEEP),
