@@ -11,7 +11,7 @@ BENCHES := bench-step bench-train bench-sparsity bench-name bench-scaling bench-
 wheel: $(STAMP)
 	$(BIN)/python -m pip wheel --quiet --no-deps -w dist .
 
-.PHONY: demo test test-slow test-browser reliability fuzz lint format clean wheel bench $(BENCHES) bench-pipeline \
+.PHONY: demo test test-slow test-browser reliability reliability-broken fuzz lint format clean wheel bench $(BENCHES) bench-pipeline \
 	bench-recovery bench-tables bench-networks
 
 demo: $(STAMP)
@@ -37,6 +37,10 @@ $(BROWSER_STAMP): $(STAMP)
 # The whole reliability suite, slow cases too, and its table in docs/reliability.md.
 reliability: $(STAMP)
 	$(PYTEST) tests/reliability -m "slow or not slow" --reliability-table=$(CURDIR)/docs/reliability.md
+
+# What every row guards is broken in a copy, and its tests must fail there: ROWS="R3 R12", or all.
+reliability-broken: $(STAMP)
+	$(BIN)/python tests/reliability/broken.py $(ROWS)
 
 # Fuzz every target for SECONDS; what was found lies in build/fuzz (see tests/fuzz/fuzz.py).
 SECONDS ?= 600

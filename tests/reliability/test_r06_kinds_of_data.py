@@ -226,11 +226,12 @@ def test_a_memory_map(tmp_path, reference):
     assert np.array_equal(searched(X, Y).predict(X), reference[1].predict(WHOLE))
 
 
-def test_what_is_changed_afterwards_changes_nothing(reference):
-    X, y = WHOLE.copy(), Y.copy()
+@pytest.mark.parametrize("make", [np.copy, torch.tensor, pd.DataFrame], ids=lambda f: f.__name__)
+def test_what_is_changed_afterwards_changes_nothing(make):
+    X, y = make(WHOLE), make(Y)
     network, regressor = fitted(X, y), searched(X, y)
     scores, importances = network.feature_scores(), regressor.feature_importances_
-    X[:], y[:] = 0, 0
+    X[:], y[:] = 0.0, 0.0
     assert torch.equal(network.feature_scores(), scores)
     assert np.array_equal(regressor.feature_importances_, importances)
 

@@ -22,8 +22,10 @@ from sympy import symbols
 from kansym import KAN, find_formula
 from kansym.cli import main
 from kansym.discovery import journal
+from kansym.discovery.budget import Budget
 from kansym.discovery.contest import Contest
 from kansym.discovery.records import Options, Table
+from kansym.discovery.reduce import Problem
 from kansym.discovery.search import discover
 from kansym.training import loop
 
@@ -226,6 +228,34 @@ def test_search(tmp_path, monkeypatch, share):
     assert len(calls) < n_calls
 
 
+def test_steps_within_steps(tmp_path):
+    """What was finished is not begun again, whether or not other steps lay within it."""
+    X = np.linspace(1, 2, 20)[:, None]
+    problem = Problem(X, X[:, 0] ** 2, symbols("a,", real=True))
+
+    def begun():
+        names, contest = [], Contest(problem.X, problem.y, problem.symbols)
+        book = journal.Journal(Budget(), tmp_path / "search.json", "key")
+
+        def step(name, *within):
+            def action():
+                names.append(name)
+                contest.enter(problem.symbols[0] ** (len(names) + 1), name)
+                for inner in within:
+                    step(inner)
+
+            book.step(name, problem, contest, action)
+
+        step("outer", "one", "two")
+        step("last")
+        book.store()
+        return names, [(e.expr, e.score, e.found_by) for e in contest.ranking]
+
+    names, formulas = begun()
+    assert names == ["outer", "one", "two", "last"]
+    assert begun() == ([], formulas)
+
+
 class Stop(Exception):
     """What a callback ends a fit with that was not to end."""
 
@@ -282,6 +312,25 @@ def test_fit(tmp_path, monkeypatch, options, dtype):
     for name, value in whole.state_dict().items():
         other = resumed.state_dict()[name]
         assert torch.equal(value, other) if torch.is_tensor(value) else value == other
+
+
+@pytest.mark.parametrize("before", [0, 1])
+def test_fit_that_is_about_to_converge(tmp_path, monkeypatch, before):
+    """The steps without a gain that went before count."""
+    monkeypatch.setattr(loop, "EVERY", 0.0)
+    whole = KAN([2, 1], grid=3, seed=0).fit(rows(), "LM", 200, progress=False)
+    assert whole.stopped == "converged"
+    last = whole.steps[-1].step
+
+    def stop(_, record):
+        if record.step == last - before:
+            raise Stop
+
+    options = {"opt": "LM", "steps": 200, "progress": False, "checkpoint": tmp_path / "run"}
+    with pytest.raises(Stop):
+        KAN([2, 1], grid=3, seed=0).fit(rows(), callbacks=[stop], **options)
+    again = KAN([2, 1], grid=3, seed=0).fit(rows(), **options)
+    assert record_of(again) == record_of(whole)
 
 
 def test_more_steps(tmp_path):
