@@ -77,7 +77,7 @@ clean:
 # Peers live in an environment of their own.
 .venv-bench/.stamp: benchmarks/requirements.txt pyproject.toml constraints.txt hatch_build.py kansym/kernels/build.py $(wildcard kansym/kernels/core/*)
 	test -x .venv-bench/bin/python || $(PYTHON) -m venv .venv-bench
-	.venv-bench/bin/python -m pip install --quiet -c constraints.txt -e . -r benchmarks/requirements.txt
+	.venv-bench/bin/python -m pip install --quiet -c constraints.txt -e ".[dask,ray]" -r benchmarks/requirements.txt
 	touch $@
 
 # One after another, whatever -j says: two at a time would measure each other.

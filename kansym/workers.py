@@ -151,7 +151,8 @@ def _ray(scheduler: str | None) -> Iterator[None]:
 
 
 def is_called_off() -> bool:
-    """Whether nobody waits for the task of this thread any more, which then should end.
+    """Whether nobody waits for the task of this thread any more: it then ends early, also by a
+    KeyboardInterrupt of its own.
 
     A process of joblib's or of ray's ends with its task. A worker of dask goes on to the end, and
     what was cancelled, or whose client is gone, holds up what comes next.
@@ -360,8 +361,13 @@ def _run(made_by: str, packed: bytes, *arrays: Any) -> Any:
         )
     function, arguments, own = _Unpacker(io.BytesIO(packed), _fetched(arrays)).load()
     _register(own)
-    with one_thread_if_small(0), threadpool_limits(1):
-        return function(*arguments)
+    try:
+        with one_thread_if_small(0), threadpool_limits(1):
+            return function(*arguments)
+    except KeyboardInterrupt:
+        if is_called_off():
+            return None  # nobody waits for it, and passed on it would end the worker
+        raise
 
 
 @cache

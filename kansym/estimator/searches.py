@@ -23,7 +23,7 @@ from kansym.estimator.progress import ProgressLine
 from kansym.symbolic.constants import ConstantProblem, NamedConstant, decimal
 from kansym.symbolic.formula import Expr
 from kansym.symbolic.snap import snap_expression
-from kansym.workers import is_called_off, n_workers, side_by_side
+from kansym.workers import n_workers, side_by_side
 
 LEAST_TIME = 0.1  # seconds for an output whose turn comes when none are left
 LAST_WORDS = 10.0  # seconds for judging what interrupted searches had, all together
@@ -91,8 +91,6 @@ def _search_apart(turn: int, table: Table, options: Options, words: Board) -> Di
 
     def report(step: str, best: Finding | None) -> None:
         nonlocal said
-        if is_called_off():
-            raise KeyboardInterrupt
         if best is not None and best != said:
             words.write(turn, best)
             said = best
