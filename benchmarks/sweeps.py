@@ -233,8 +233,8 @@ def recorded_searches() -> list[float]:
 # -- rows in parts --------------------------------------------------------------------------------
 
 
-def sums(width: Sequence[int], rows: int, parts: int) -> Any:
-    """Normal equations of a network over rows in dask partitions."""
+def sums(width: Sequence[int], rows: int, parts: int) -> Callable[[], Any]:
+    """What computes the normal equations of a network over rows in dask partitions."""
     import dask.array as da
 
     from kansym import KAN
@@ -246,7 +246,8 @@ def sums(width: Sequence[int], rows: int, parts: int) -> Any:
     chunks = -(-rows // parts)
     data = tuple(da.from_array(v, chunks=(chunks, -1)).persist() for v in (X, X[:, :1]))
     given = as_partitions(data, width[0], 1)
-    return SummedLeastSquares(KAN(width), Objective("mse", Penalty()), given)
+    found = SummedLeastSquares(KAN(width), Objective("mse", Penalty()), given)
+    return lambda: (found.normal_equations(), data)  # which stay on the workers for it
 
 
 def n_parameters(width: Sequence[int]) -> int:
@@ -272,16 +273,16 @@ def measure_rows(quick: bool, rounds: int) -> dict[str, Any]:
         shared = sums(narrow, rows, HERE)
         many, large = sums(narrow, 2 * parts, parts), sums(wide, 2 * FAN_IN, FAN_IN)
         for each in (shared, many, large):
-            each.normal_equations()  # to warm up
+            each()  # to warm up
         for _ in range(rounds):
             with dask.config.set(scheduler="synchronous"):
-                alone = common.time_calls(here.normal_equations).wall
-            part = common.time_calls(many.normal_equations).wall / tasks
-            of_sums = common.time_calls(large.normal_equations).wall - (FAN_IN + 1) * part
+                alone = common.time_calls(here).wall
+            part = common.time_calls(many).wall / tasks
+            of_sums = common.time_calls(large).wall - (FAN_IN + 1) * part
             cost = RowCost(alone / rows, part, max(of_sums, 0.0) / (FAN_IN * numbers))
             records["cost"].append(cost)
             records["alone"].append(alone)
-            records["seconds"].append(common.time_calls(shared.normal_equations).wall)
+            records["seconds"].append(common.time_calls(shared).wall)
             records["model"].append(pass_seconds(rows, HERE, n_parameters(narrow), cost))
     return records
 
