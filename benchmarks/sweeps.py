@@ -43,6 +43,7 @@ ROWS = 10**8
 ROW_WIDTHS = ((5, 5, 1), (5, 20, 1), (10, 20, 5, 1))
 PASSES = 3  # over the rows in a step of LM: normal equations, and two for a damping
 FAN_IN = 16  # of kansym.partitions
+BELOW = (0.45, -0.25)  # an axis, for its legend
 RESULTS = Path(__file__).resolve().parent / "results"
 
 
@@ -367,16 +368,16 @@ def draw(
 
     crowd = np.unique(np.geomspace(1, 1000, 25).astype(int))
     with plt.rc_context(common.FIGURE_STYLE):
-        figure, (left, right) = plt.subplots(1, 2, figsize=(6.3, 2.7), layout="constrained")
+        figure, (left, right) = plt.subplots(1, 2, figsize=(6.3, 3.4), layout="constrained")
         for name, colour in zip(costs, common.COLOURS, strict=False):
             if name != "loky":  # is one machine
                 shares = [efficiency(work, int(w), costs[name], name == "ray") for w in crowd]
-                left.plot(crowd, shares, color=colour, label=name)
+                left.plot(crowd, shares, color=colour, label=f"{name}, planned")
             left.plot(HERE, measured[name], "o", color=colour, mfc="none",
-                      label=f"{name}, measured on two")  # fmt: skip
+                      label=f"short tasks, {name}, measured")  # fmt: skip
         left.set(xscale="log", ylim=(0, 1.05), xlabel="workers", ylabel="efficiency",
-                 title=f"{len(work):,} searches")  # fmt: skip
-        left.legend(loc="lower left")
+                 title=f"{len(work):,} searches of {np.mean(work):.1f} s")  # fmt: skip
+        left.legend(loc="upper center", bbox_to_anchor=BELOW)
         if cost is not None:
             for width, colour in zip(ROW_WIDTHS, common.COLOURS, strict=False):
                 count = n_parameters(width)
@@ -388,7 +389,7 @@ def draw(
                 right.plot(crowd, ideal, ":", color=colour, lw=0.8)
             right.set(xscale="log", yscale="log", xlabel="workers", ylabel="seconds of a step",
                       title="10$^8$ rows (dotted: shared perfectly)")  # fmt: skip
-            right.legend(loc="lower left")
+            right.legend(loc="upper center", bbox_to_anchor=BELOW)
         common.save_figure(figure, path)
 
 
