@@ -4,14 +4,16 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.stamp
 BROWSER_STAMP := $(VENV)/.stamp-browser
+CLUSTER_STAMP := $(VENV)/.stamp-cluster
 BENCHES := bench-step bench-train bench-sparsity bench-name bench-scaling bench-import bench-regularisation \
-	bench-ranges bench-images bench-plot bench-rows
+	bench-ranges bench-images bench-plot bench-rows bench-sweeps
 
 # A wheel for this kind of machine, with the C kernels in it, in dist/.
 wheel: $(STAMP)
 	$(BIN)/python -m pip wheel --quiet --no-deps -w dist .
 
-.PHONY: demo test test-slow test-browser reliability reliability-broken fuzz lint format clean wheel bench $(BENCHES) bench-pipeline \
+.PHONY: demo test test-slow test-browser test-cluster reliability reliability-broken fuzz lint format clean wheel \
+	bench $(BENCHES) bench-pipeline \
 	bench-recovery bench-tables bench-networks
 
 demo: $(STAMP)
@@ -32,6 +34,16 @@ test-browser: $(BROWSER_STAMP)
 
 $(BROWSER_STAMP): $(STAMP)
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[test,browser]"
+	touch $@
+
+# Sweeps and rows in parts on clusters of dask and ray on this machine. One file after another: two
+# clusters at a time would leave each other no core.
+test-cluster: $(CLUSTER_STAMP)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m cluster tests/test_sweeps.py tests/test_partitions.py \
+		tests/test_faults.py
+
+$(CLUSTER_STAMP): $(STAMP)
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[test,dask,ray]"
 	touch $@
 
 # The whole reliability suite, slow cases too, and its table in docs/reliability.md.
@@ -70,7 +82,7 @@ clean:
 # Peers live in an environment of their own.
 .venv-bench/.stamp: benchmarks/requirements.txt pyproject.toml constraints.txt hatch_build.py kansym/kernels/build.py $(wildcard kansym/kernels/core/*)
 	test -x .venv-bench/bin/python || $(PYTHON) -m venv .venv-bench
-	.venv-bench/bin/python -m pip install --quiet -c constraints.txt -e . -r benchmarks/requirements.txt
+	.venv-bench/bin/python -m pip install --quiet -c constraints.txt -e ".[dask,ray]" -r benchmarks/requirements.txt
 	touch $@
 
 # One after another, whatever -j says: two at a time would measure each other.
@@ -80,7 +92,7 @@ bench: .venv-bench/.stamp
 # ARGS go to the script: make bench-step ARGS="--rounds 3 --fast-kan PATH".
 RUN_BENCH = .venv-bench/bin/python benchmarks/$(1).py --out benchmarks/results/$(1)
 
-bench-step bench-train bench-scaling bench-ranges: bench-%: .venv-bench/.stamp
+bench-step bench-train bench-scaling bench-ranges bench-sweeps: bench-%: .venv-bench/.stamp
 	$(call RUN_BENCH,$*) --figure figures/bench_$*.png $(ARGS)
 
 bench-sparsity bench-name bench-pipeline bench-regularisation bench-images bench-plot bench-rows: bench-%: .venv-bench/.stamp

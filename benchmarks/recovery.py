@@ -17,26 +17,26 @@ import argparse
 import ast
 import csv
 import json
-import os
 import signal
-import subprocess
-import sys
-import tempfile
-import time
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import cloudpickle
 import common
 import problems
 import recovery_peers as peers
+import recovery_runs
 import recovery_tables as tables
+from recovery_runs import Row
 
-TRIAL = Path(__file__).resolve().parent / "trial.py"
-JUDGING = 120.0  # seconds
+from kansym.errors import WorkerError
+from kansym.workers import BACKENDS, connected, n_workers, side_by_side
+
+cloudpickle.register_pickle_by_value(recovery_runs)
+
 LEAST_LIMIT = 30.0  # seconds on top of 1.5 times the budget
 RESULTS = common.ROOT / "benchmarks" / "results"
 # What a run is known by, what came out, and what it was about.
@@ -48,12 +48,15 @@ COLUMNS = (
     *("inside", "outside", "refitted", "moved", "why", "error"),
     *("formula", *SETTINGS),
 )
-Row = dict[str, Any]
-UNDER_WAY: set[subprocess.Popen[bytes]] = set()
 
 
 def main() -> None:
     arguments = parse()
+    with connected(arguments.backend, arguments.scheduler):
+        run_sets(arguments)
+
+
+def run_sets(arguments: argparse.Namespace) -> None:
     for path in arguments.sets:
         equations = chosen(problems.read_set(path), arguments.only)
         for method in arguments.methods:
@@ -79,7 +82,10 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--noise", type=float, default=0.0, help="in units of the target's spread")
     parser.add_argument("--budget", type=float, default=60.0, help="seconds a method is given")
     parser.add_argument("--jobs", type=int, default=1, help="threads and processes of a method")
-    parser.add_argument("--parallel", type=int, default=1, help="runs at a time")
+    parser.add_argument("--parallel", type=int, help="runs at a time; default: one, or with"
+                        " --backend as many as it has workers for")  # fmt: skip
+    parser.add_argument("--backend", choices=BACKENDS, help="what carries runs out side by side")
+    parser.add_argument("--scheduler", help="address of the dask scheduler or the ray cluster")
     parser.add_argument("--only", default="", metavar="ID,ID")
     parser.add_argument("--option", action="append", default=[], metavar="KEY=VALUE",
                         help="passed to the methods, which must then be one")  # fmt: skip
@@ -87,6 +93,8 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--fresh", action="store_true", help="repeat runs whose rows are there")
     parser.add_argument("--rejudge", action="store_true", help="judge formulas that are there anew")
     arguments = parser.parse_args()
+    if arguments.backend and arguments.parallel is None:
+        arguments.parallel = -1
     arguments.methods = arguments.methods.split(",")
     arguments.only = [part for part in arguments.only.split(",") if part]
     arguments.option = dict(map(option, arguments.option))
@@ -192,91 +200,26 @@ def runs(
 
 
 def run_all(book: Book, equations: Sequence[problems.Equation], a: argparse.Namespace) -> None:
-    todo = list(runs(book, equations, a))
+    todo = dict(enumerate(runs(book, equations, a)))
+    path = recovery_runs.python_path()
     if a.rejudge:
-        for run in todo:
+        for run in todo.values():
             if (row := book.find(run.key)) and row["formula"]:
-                book.put(row | judged(run, row["formula"]))
+                book.put(row | recovery_runs.judged(run.task, row["formula"], path))
         return
-    todo = [run for run in todo if a.fresh or book.find(run.key) is None]
-    with ThreadPoolExecutor(a.parallel) as pool:
-        futures = [pool.submit(once, run, book) for run in todo]
-        try:
-            for i, future in enumerate(as_completed(futures), 1):
-                book.put(future.result())
-                print(f"{i}/{len(todo)}  {tables.line(future.result())}", flush=True)
-        except BaseException:  # an interrupt among them: begin no further run, end those under way
-            pool.shutdown(wait=False, cancel_futures=True)
-            for process in list(UNDER_WAY):
-                end(process)
-            raise
-
-
-def once(run: Run, book: Book) -> Row:
-    row: Row = {"set": book.set_name, "method": book.method, "noise": f"{book.noise:g}", **run.key}
-    started = time.perf_counter()
-    row |= alone("fit", run.task, run.limit, run.task["jobs"])
-    row.setdefault("wall_s", time.perf_counter() - started)
-    if row.get("formula"):
-        return row | judged(run, row["formula"])
-    return row | {"recovered": False, "why": "" if row.get("error") else "no formula"}
-
-
-def judged(run: Run, formula: str) -> Row:
-    answer = alone("judge", {**run.task, "formula": formula}, JUDGING, 1)
-    if "error" in answer:  # not the method's error, but no evidence for it either
-        return {"recovered": False, "criterion": "", "why": f"judging failed: {answer['error']}"}
-    return answer
-
-
-def alone(stage: str, task: Mapping[str, Any], limit: float, threads: int) -> Row:
-    """The answer of `trial.py` in a fresh process, or {"error": what went wrong}."""
-    with tempfile.TemporaryDirectory() as folder:
-        files = [Path(folder, name) for name in ("task.json", "answer.json", "errors.txt")]
-        files[0].write_text(json.dumps(task))
-        command = [sys.executable, str(TRIAL), stage, *map(str, files[:2])]
-        code = ended(command, folder, files[2], limit, environment(threads))
-        if code == 0:
-            return json.loads(files[1].read_text())
-        if code is None:
-            return {"error": f"no answer in {limit:g} s"}
-        lines = files[2].read_text(errors="replace").strip().splitlines()
-        return {"error": lines[-1][:200] if lines and code > 0 else f"ended by signal {-code}"}
-
-
-def ended(
-    command: Sequence[str], folder: str, errors: Path, limit: float, environment: Mapping[str, str]
-) -> int | None:
-    """The exit status of a command; None where it was ended because its time was up. Its children
-    are ended with it. It stands in `folder`, for some libraries write where they stand."""
-    quiet = subprocess.DEVNULL
-    with errors.open("wb") as file:
-        process = subprocess.Popen(
-            command, cwd=folder, env=dict(environment), start_new_session=True,
-            stdin=quiet, stdout=quiet, stderr=file,
-        )  # fmt: skip
-    UNDER_WAY.add(process)
-    try:
-        return process.wait(limit)
-    except subprocess.TimeoutExpired:
-        return None
-    finally:
-        end(process)
-        process.wait()
-        UNDER_WAY.discard(process)
-
-
-def end(process: subprocess.Popen[bytes]) -> None:
-    with suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
-
-
-def environment(threads: int) -> dict[str, str]:
-    """kansym is this checkout's, wherever the process stands; methods may come from here."""
-    given = [part for part in os.environ.get("PYTHONPATH", "").split(os.pathsep) if part]
-    paths = [str(common.ROOT), *(str(Path(part).resolve()) for part in given), os.getcwd()]
-    threads_of = dict.fromkeys(common.THREAD_VARIABLES, str(threads))
-    return {**os.environ, **threads_of, "PYTHONPATH": os.pathsep.join(paths)}
+    todo = {at: run for at, run in todo.items() if a.fresh or book.find(run.key) is None}
+    tasks = ((at, (run.task, run.limit, path)) for at, run in todo.items())
+    workers = n_workers(a.parallel, len(todo))
+    with closing(side_by_side(recovery_runs.once, tasks, workers)) as results:
+        for i, (at, result) in enumerate(results, 1):
+            head = {"set": book.set_name, "method": book.method, "noise": f"{book.noise:g}"}
+            if isinstance(result, WorkerError):  # says nothing of the method: no row
+                said = f"{todo[at].equation.id} seed {todo[at].task['seed']}  {result}"
+            else:
+                row = head | dict(todo[at].key) | result
+                book.put(row)
+                said = tables.line(row)
+            print(f"{i}/{len(todo)}  {said}", flush=True)
 
 
 # -- results --------------------------------------------------------------------------------------

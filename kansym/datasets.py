@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,7 +12,7 @@ import torch
 from torch import Tensor
 
 from kansym.arrays import as_labels, as_matrix, as_targets, as_weights, column_names
-from kansym.errors import check_different, check_positive_int, suggestion
+from kansym.errors import check_different, check_positive_int, shown, suggestion
 
 Ranges = tuple[float, float] | Sequence[Sequence[float]]
 
@@ -194,6 +195,12 @@ def _unpack(data: Any) -> _Given:
         given = _Given(*data)
         _check_test_parts(given, "X_test", "y_test")
         return given
+    if isinstance(data, (str, os.PathLike)):
+        path = shown(os.fspath(data))
+        raise ValueError(
+            f"data must be rows, got the path {path}: KAN.fit learns from Parquet files with"
+            f" kansym.read_rows({path}, target=...); other tables are read by kansym.read_table"
+        )
     got = f"{type(data).__name__}" + (f" of {len(data)}" if isinstance(data, (tuple, list)) else "")
     raise ValueError(
         "data must be a Dataset, (X, y), (X, y, X_test, y_test) or a mapping with"

@@ -14,6 +14,7 @@ import multiprocessing
 import os
 import pickle
 import platform
+import sys
 import threading
 import time
 import warnings
@@ -149,6 +150,25 @@ def _ray(scheduler: str | None) -> Iterator[None]:
         ray.shutdown()
 
 
+def is_called_off() -> bool:
+    """Whether nobody waits for the task of this thread any more: it then ends early, also by a
+    KeyboardInterrupt of its own.
+
+    A process of joblib's or of ray's ends with its task. A worker of dask goes on to the end, and
+    what was cancelled, or whose client is gone, holds up what comes next.
+    """
+    if "distributed" not in sys.modules:
+        return False
+    from distributed import get_worker  # pyright: ignore[reportMissingImports]
+
+    try:
+        worker = get_worker()
+        task = worker.state.tasks.get(worker.get_current_task())
+    except (ValueError, KeyError):  # no thread of a worker's
+        return False
+    return task is None or task.state == "cancelled"
+
+
 class _Queue:
     """Tasks as joblib takes them, which it does in threads of its own.
 
@@ -230,12 +250,19 @@ def _results(queue: Iterable[tuple[Any, Call]], workers: int) -> Results:
                     "ignore"
                 )  # that tasks were cancelled, which is what is wanted
                 results.close()
+                _call_off(backend)
         return
     # Ray hands results back all at once: rounds keep what is finished.
     with Parallel(**options) as parallel:
         found: Any
         while found := parallel(list(itertools.islice(jobs, workers))):
             yield from found
+
+
+def _call_off(backend: Any) -> None:
+    """Cancel what is out on dask: joblib forgets these tasks, and the cluster would do them."""
+    for future in list(getattr(backend, "_results", ())):
+        future.cancel()
 
 
 def _alone(call: Call) -> Any:
@@ -334,8 +361,13 @@ def _run(made_by: str, packed: bytes, *arrays: Any) -> Any:
         )
     function, arguments, own = _Unpacker(io.BytesIO(packed), _fetched(arrays)).load()
     _register(own)
-    with one_thread_if_small(0), threadpool_limits(1):
-        return function(*arguments)
+    try:
+        with one_thread_if_small(0), threadpool_limits(1):
+            return function(*arguments)
+    except KeyboardInterrupt:
+        if is_called_off():
+            return None  # nobody waits for it, and passed on it would end the worker
+        raise
 
 
 @cache

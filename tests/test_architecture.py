@@ -28,6 +28,7 @@ ROOMS = (
     "kernels",
     "functions",
     "workers",
+    "boards",
     "affine",
     "layer",
     "network",

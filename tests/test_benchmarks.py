@@ -9,6 +9,8 @@ import sys
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 import kansym
 
@@ -23,6 +25,15 @@ def common(monkeypatch):
 @pytest.fixture
 def peers(monkeypatch):
     return load(monkeypatch, "peers")
+
+
+@pytest.fixture(scope="module")
+def sweeps():
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.delitem(sys.modules, "common", raising=False)
+        found = load(monkeypatch, "sweeps")
+        yield found
+        del sys.modules["common"]
 
 
 def load(monkeypatch, name):
@@ -162,6 +173,43 @@ def test_a_structure_counts_the_inputs_in_use(law, common, monkeypatch):
     model.layers[0].mask[:, 2:] = False
     model.layers[1].mask[0, 1] = False
     assert sparsity.structure(model) == "2-1-1, 3 edges"
+
+
+# -- sweeps ---------------------------------------------------------------------------------------
+
+
+@given(
+    work=st.lists(st.floats(0, 100), min_size=1, max_size=40),
+    workers=st.integers(1, 12),
+    costs=st.tuples(*[st.floats(0, 1)] * 4),
+)
+def test_the_model_of_a_sweep_lies_between_its_bounds(sweeps, work, workers, costs):
+    free, cost = sweeps.Cost(0, 0, 0, 0), sweeps.Cost(*costs)
+    shared = max(sum(work) / workers, max(work))
+    best, in_rounds = (sweeps.makespan(work, workers, free, r) for r in (False, True))
+    assert shared <= best * (1 + 1e-9)
+    assert best <= (sum(work) / workers + max(work)) * (1 + 1e-9)  # Graham 1969
+    assert in_rounds >= best * (1 - 1e-9)
+    if workers == 1 or workers >= len(work):
+        assert best == pytest.approx(in_rounds)
+        assert best == pytest.approx(sum(work) if workers == 1 else max(work))
+    beyond = sweeps.makespan(work, workers, cost, False) - best
+    assert beyond >= cost.begin + cost.serial + cost.latency - 1e-9
+    handing_out = cost.begin + len(work) * cost.serial
+    assert sweeps.makespan(work, workers, cost, False) >= handing_out - 1e-9
+
+
+def test_sums_of_rows_are_shared_handed_out_and_added(sweeps):
+    row, part, number = (
+        sweeps.RowCost(*costs) for costs in ((1.0, 0, 0), (0, 1.0, 0), (0, 0, 1.0))
+    )
+    assert sweeps.pass_seconds(100, 4, 9, row) == 25
+    assert sweeps.pass_seconds(100, 1, 9, part) == 1
+    assert sweeps.pass_seconds(100, 16, 9, part) == 17
+    assert sweeps.pass_seconds(100, 17, 9, part) == 20  # two that add, and one that adds these
+    assert sweeps.pass_seconds(100, 1, 9, number) == 0
+    assert sweeps.pass_seconds(100, 3, 2, number) == 3 * 7
+    assert sweeps.pass_seconds(100, 256, 2, number) == 2 * 16 * 7
 
 
 # -- peers ----------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -350,6 +351,8 @@ class TestAsDataset:
             ((np.ones((3, 2)),), r"data must be a Dataset, \(X, y\), .* got tuple of 1"),
             ((np.ones((3, 2)), np.ones(3), np.ones((1, 2))), "got tuple of 3"),
             (np.ones((3, 2)), "got ndarray"),
+            ("rows", r"got the path 'rows': .* kansym\.read_rows\('rows', target="),
+            (Path("rows"), r"kansym\.read_rows\('rows', target="),
             ((np.ones((3, 2)), np.ones(3), np.ones((1, 2)), None), "X_test and y_test belong"),
             ((np.ones((3, 2)), np.ones(3), np.ones((1, 3)), [1]), r"X_test must have 2 columns"),
             ((np.ones((3, 2)), np.ones(3), np.ones((1, 2)), [1, 2]), "2 rows of y_test and 1 rows"),

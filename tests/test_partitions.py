@@ -345,6 +345,7 @@ class TestParquet:
             KAN([1, 1]).fit(kansym.read_rows(tmp_path, "t"), progress=False)
 
 
+@pytest.mark.cluster
 class TestDask:
     @pytest.fixture(autouse=True)
     def threads(self):
@@ -381,7 +382,6 @@ class TestDask:
         parts, whole = trained(tuple(data)), trained((X[:160], Y[:160], X[160:], Y[160:]))
         assert np.allclose(whole.history.test_loss, parts.history.test_loss, rtol=1e-9)
 
-    @pytest.mark.slow
     @pytest.mark.filterwarnings("ignore")  # of sockets that the cluster's own threads close late
     def test_workers_in_other_processes(self):
         distributed = pytest.importorskip("distributed")

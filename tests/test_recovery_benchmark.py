@@ -2,9 +2,12 @@
 
 import importlib
 import json
+import os
 import signal
+import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +15,8 @@ import pytest
 import sympy
 
 BENCHMARKS = Path(__file__).resolve().parent.parent / "benchmarks"
-MODULES = ("common", "formulas", "problems", "judge", "recovery_peers", "recovery_tables")
+MODULES = ("common", "formulas", "problems", "judge", "recovery_peers", "recovery_runs",
+           "recovery_tables")  # fmt: skip
 
 
 @pytest.fixture(autouse=True)
@@ -387,6 +391,66 @@ def test_a_peer_costs_no_more_than_its_row(folder, monkeypatch, capsys):
         "no answer in 6.5 s",
     ]
     assert "| adapters:wrong | CONSISTENT | 0 | 1 |" in capsys.readouterr().out
+
+
+def start(folder, *arguments):
+    """The benchmark in a process of its own."""
+    command = [sys.executable, str(BENCHMARKS / "recovery.py"), str(folder / "tiny.csv")]
+    options = ("--out", str(folder), "--rows", "50", "--seeds", "1")
+    return subprocess.Popen(
+        [*command, *options, *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+@pytest.mark.slow
+def test_side_by_side_the_rows_are_the_same(folder, monkeypatch):
+    arguments = ("--methods", "adapters:right", "--backend", "loky", "--parallel", "2")
+    done = start(folder, *arguments)
+    said, _ = done.communicate(timeout=200)
+    assert done.returncode == 0, said
+    read_rows = module("recovery").read_rows
+    path = folder / "recovery_tiny_adapters.right_noise0.csv"
+    times = ("cpu_s", "wall_s")
+    found = sorted(read_rows(path), key=lambda row: row["id"])
+    run(folder, monkeypatch, "--methods", "adapters:right", "--seeds", "1", "--fresh")
+    alone = sorted(read_rows(path), key=lambda row: row["id"])
+    for rows in (found, alone):
+        for row in rows:
+            assert all(float(row.pop(name)) > 0 for name in times)
+    assert found == alone
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("parallel", ["1", "2"])
+def test_runs_end_with_the_process_that_waits_for_them(folder, parallel, monkeypatch):
+    """Killed, it can end nothing itself."""
+
+    def running():
+        commands = [read(Path("/proc", pid, "cmdline")) for pid in os.listdir("/proc")]
+        return sum(b"trial.py\0fit" in command and mark in command for command in commands)
+
+    def read(path):
+        with suppress(OSError):
+            return path.read_bytes()
+        return b""
+
+    mark = str(folder / "tmp").encode()
+    (folder / "tmp").mkdir()
+    monkeypatch.setenv("TMPDIR", str(folder / "tmp"))
+    done = start(folder, "--methods", "adapters:hang", "--parallel", parallel)
+    until = time.monotonic() + 100
+    while running() < int(parallel) and time.monotonic() < until:
+        time.sleep(0.2)
+    assert running() == int(parallel)
+    done.kill()
+    done.communicate()
+    until = time.monotonic() + 30
+    while running() and time.monotonic() < until:
+        time.sleep(0.2)
+    assert not running()
 
 
 def test_a_missing_peer_is_reported(folder, monkeypatch, capsys):

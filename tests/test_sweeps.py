@@ -65,7 +65,7 @@ def ray_cluster():
 
 
 @pytest.fixture(
-    params=["loky", *(pytest.param(b, marks=pytest.mark.slow) for b in ("dask", "ray"))]
+    params=["loky", *(pytest.param(b, marks=pytest.mark.cluster) for b in ("dask", "ray"))]
 )
 def backend(request):
     """joblib works with it; warnings of theirs are not ours."""
@@ -578,7 +578,7 @@ def test_a_run_that_was_ended_goes_on(folder, tmp_path, number):
     assert list(formulas(out)["formula"][2:]) == ["2*a*b", "3*a*b", "4*a*b"]
 
 
-@pytest.mark.slow
+@pytest.mark.cluster
 def test_a_folder_on_a_dask_cluster(folder, tmp_path, dask_cluster):
     run = start(folder, tmp_path / "out", "--backend", "dask", "--scheduler", dask_cluster)
     _, said = run.communicate(timeout=120)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 import time
 
+from kansym.workers import is_called_off
+
 
 class Budget:
     """max_time: seconds from now. max_candidates: formulas whose constants are fitted; counted
@@ -35,7 +37,9 @@ class Budget:
 
     @property
     def stopped_by(self) -> str | None:
-        """ "time" or "candidates" once one is used up."""
+        """ "time" or "candidates" once one is used up; "interrupted" when nobody waits for it."""
+        if is_called_off():
+            return "interrupted"
         if self.seconds_left <= 0:
             return "time"
         if self.max_candidates is not None and self.n_candidates >= self.max_candidates:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
+import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import closing
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,9 +14,10 @@ import numpy as np
 import sympy
 from sympy import Symbol
 
+from kansym.boards import Board, board
 from kansym.discovery.offsets import with_offsets, without_offsets
-from kansym.discovery.records import Discovery, Finding, Options, Table, Verdict
-from kansym.discovery.search import discover
+from kansym.discovery.records import Discovery, Finding, Options, Report, Table, Verdict
+from kansym.discovery.search import concluded, discover
 from kansym.errors import WorkerError, visible
 from kansym.estimator.progress import ProgressLine
 from kansym.symbolic.constants import ConstantProblem, NamedConstant, decimal
@@ -24,6 +26,8 @@ from kansym.symbolic.snap import snap_expression
 from kansym.workers import n_workers, side_by_side
 
 LEAST_TIME = 0.1  # seconds for an output whose turn comes when none are left
+LAST_WORDS = 10.0  # seconds for judging what interrupted searches had, all together
+PAUSE = 0.5  # seconds between two looks at what searches elsewhere have
 
 
 def search_all(
@@ -36,7 +40,7 @@ def search_all(
     """The law behind each table. `max_time` and `n_jobs` of the options are for all together.
 
     labels: what the targets are called. shows: whether to show a line about the search. Ctrl-C ends
-    the searches with what they have; side by side, with those that are finished.
+    the searches with what they have.
     """
     workers = n_workers(n_jobs, len(tables))
     if workers == 1 or len(tables) == 1:
@@ -56,29 +60,88 @@ def _side_by_side(
         replace(o, n_jobs=1, max_time=None if o.max_time is None else o.max_time * share)
         for o in options
     ]
-    tasks = [(turn, (t, o, None)) for turn, (t, o) in enumerate(zip(tables, alone, strict=True))]
     found: dict[int, Discovery] = {}
-    line = ProgressLine("") if shows else None
-    try:
-        if line is not None:
-            line(f"{len(tables)} searches, {workers} at a time", None)
-        with closing(side_by_side(_search, tasks, workers)) as results:
-            for turn, result in results:
-                if isinstance(result, WorkerError):
-                    raise result
-                found[turn] = result
-                if line is not None:
-                    line.label = visible(labels[turn])
-                    line(f"{len(found)} of {len(tables)} searches done", result.chosen)
-    except KeyboardInterrupt:
-        for turn in set(range(len(tables))) - set(found):
-            why = "the search was interrupted before its end"
-            mean = constant(tables[turn], why, options[turn].noise)
-            found[turn] = replace(mean, stopped="interrupted")
-    finally:
-        if line is not None:
-            line.close()
+    with board() as words:
+        tasks = [
+            (turn, (turn, t, o, words))
+            for turn, (t, o) in enumerate(zip(tables, alone, strict=True))
+        ]
+        try:
+            with (
+                _shown(labels, workers, words, found, shows) as show,
+                closing(side_by_side(_search_apart, tasks, workers)) as results,
+            ):
+                for turn, result in results:
+                    if isinstance(result, WorkerError):
+                        raise result
+                    found[turn] = result
+                    show(turn, result.chosen)
+        except KeyboardInterrupt:
+            left = [turn for turn in range(len(tables)) if turn not in found]
+            said = words.read()
+            for turn in left:
+                o = replace(alone[turn], max_time=LAST_WORDS / len(left))
+                found[turn] = _cut_short(tables[turn], o, said.get(turn))
     return tuple(found[turn] for turn in range(len(tables)))
+
+
+def _search_apart(turn: int, table: Table, options: Options, words: Board) -> Discovery:
+    """In a worker: the best formula so far goes on the board, key `turn`."""
+    said: Finding | None = None
+
+    def report(step: str, best: Finding | None) -> None:
+        nonlocal said
+        if best is not None and best != said:
+            words.write(turn, best)
+            said = best
+
+    return _search(table, options, report)
+
+
+def _cut_short(table: Table, options: Options, best: Finding | None) -> Discovery:
+    """The answer with the best formula that the search had; the mean where it had none."""
+    why = "the search was interrupted before its end"
+    if best is None:
+        return replace(constant(table, why, options.noise), stopped="interrupted")
+    centred, offsets = _centred(table, options)
+    found = _with_offsets(concluded(centred, options, best), table, offsets)
+    return replace(found, reason=f"{found.reason}; {why}")
+
+
+@contextmanager
+def _shown(
+    labels: Sequence[str], workers: int, words: Board, found: Mapping[int, Discovery], shows: bool
+) -> Iterator[Callable[[int, Finding], None]]:
+    """Yields what shows the formula of a search in a line; so does, within the block, what searches
+    that go on write on the board."""
+    if not shows:
+        yield lambda turn, best: None
+        return
+    line, lock, over = ProgressLine(""), threading.Lock(), threading.Event()
+    line(f"{len(labels)} searches, {workers} at a time", None)
+
+    def show(turn: int, best: Finding) -> None:
+        with lock:
+            line.label = visible(labels[turn])
+            line(f"{len(found)} of {len(labels)} searches done", best)
+
+    def follow() -> None:
+        before: dict[int, Finding] = {}
+        while not over.wait(PAUSE):
+            said = words.read()
+            for turn, best in said.items():
+                if turn not in found and best != before.get(turn):
+                    show(turn, best)
+            before = said
+
+    thread = threading.Thread(target=follow, daemon=True)
+    thread.start()
+    try:
+        yield show
+    finally:
+        over.set()
+        thread.join()
+        line.close()
 
 
 def _one_after_another(
@@ -100,27 +163,29 @@ def _one_after_another(
             # A search that was gone on with had seconds before this process began.
             spent = max(time.perf_counter() - started, sum(one.seconds for one in found))
             left = max((o.max_time - spent) / (len(tables) - turn), LEAST_TIME)
-        found.append(
-            _search(table, replace(o, n_jobs=n_jobs, max_time=left), label if shows else None)
-        )
+        line = ProgressLine(label) if shows else None
+        try:
+            found.append(_search(table, replace(o, n_jobs=n_jobs, max_time=left), line))
+        finally:
+            if line is not None:
+                line.close()
     return tuple(found)
 
 
-def _search(table: Table, options: Options, label: str | None) -> Discovery:
+def _search(table: Table, options: Options, report: Report | None) -> Discovery:
     if (table.y == table.y[0]).all():
         return constant(table, "the target is the same in every row", options.noise)
     if (np.ptp(table.X, axis=0) == 0).all():
         return constant(table, "no column varies, so that nothing can explain it", options.noise)
+    centred, offsets = _centred(table, options)
+    return _with_offsets(discover(centred, options, report), table, offsets)
+
+
+def _centred(table: Table, options: Options) -> tuple[Table, dict[str, float]]:
+    """The table that is searched: columns without their offsets, and these."""
     # Parity is about 0, and a number taken from a column with a unit would have none.
     kept = [str(v) for v in table.variables] if options.units is not None else options.parity
-    centred, offsets = without_offsets(table, kept or ())
-    line = None if label is None else ProgressLine(label)
-    try:
-        found = discover(centred, options, line)
-    finally:
-        if line is not None:
-            line.close()
-    return _with_offsets(found, table, offsets)
+    return without_offsets(table, kept or ())
 
 
 def _with_offsets(found: Discovery, table: Table, offsets: Mapping[str, float]) -> Discovery:
