@@ -70,11 +70,15 @@ def python(page):
 
 
 def commands(text):
-    """Command lines of a page: in sh blocks, and in what is indented by four blanks."""
+    """Words of the command lines of a page: in sh blocks, in what is indented by four blanks, and
+    in `kansym ...` within a line."""
     fenced = "\n".join(block.text for block in blocks(text) if block.language == "sh")
-    indented = "\n".join(re.findall(r"^    (\S.*)$", FENCE.sub("", text), re.M))
+    prose = FENCE.sub("", text)
+    indented = "\n".join(re.findall(r"^    (\S.*)$", prose, re.M))
     lines = re.sub(r"\\\n\s*", " ", f"{fenced}\n{indented}").splitlines()
-    return [shlex.split(line, comments=True) for line in lines if line.strip()]
+    lines += re.findall(r"`(kansym [a-z-]+ [^`…]*[^`.…])`", prose)
+    asked = [line for line in lines if re.match(r"(kansym|make) ", line)]
+    return [shlex.split(line, comments=True) for line in asked]
 
 
 def of_program(name):
