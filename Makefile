@@ -4,6 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.stamp
 BROWSER_STAMP := $(VENV)/.stamp-browser
+DOCS_STAMP := $(VENV)/.stamp-docs
 BENCHES := bench-step bench-train bench-sparsity bench-name bench-scaling bench-import bench-regularisation \
 	bench-ranges bench-images bench-plot bench-rows
 
@@ -11,7 +12,7 @@ BENCHES := bench-step bench-train bench-sparsity bench-name bench-scaling bench-
 wheel: $(STAMP)
 	$(BIN)/python -m pip wheel --quiet --no-deps -w dist .
 
-.PHONY: demo test test-slow test-browser reliability fuzz lint format clean wheel bench $(BENCHES) bench-pipeline \
+.PHONY: demo test test-slow test-browser reliability docs fuzz lint format clean wheel bench $(BENCHES) bench-pipeline \
 	bench-recovery bench-tables bench-networks
 
 demo: $(STAMP)
@@ -37,6 +38,14 @@ $(BROWSER_STAMP): $(STAMP)
 # The whole reliability suite, slow cases too, and its table in docs/reliability.md.
 reliability: $(STAMP)
 	$(PYTEST) tests/reliability -m "slow or not slow" --reliability-table=$(CURDIR)/docs/reliability.md
+
+# The site, in build/site: pages to be opened from disk or served as they are. A broken link fails.
+docs: $(DOCS_STAMP)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
+$(DOCS_STAMP): $(STAMP)
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[test,docs]"
+	touch $@
 
 # Fuzz every target for SECONDS; what was found lies in build/fuzz (see tests/fuzz/fuzz.py).
 SECONDS ?= 600

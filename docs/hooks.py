@@ -2,7 +2,8 @@
 
 A page of docs/ is read in the repository too, so it shows figures/NAME.png as ../figures/NAME.png
 and links to a script as ../examples/NAME.py. Both lie outside of docs/, and so beyond mkdocs: what
-pages refer to is brought into the site under `repository/`, texts as pages, and links are led there.
+pages refer to is brought into the site, in its folder `repository`, texts as pages, and links are
+led there.
 """
 
 from __future__ import annotations
@@ -119,7 +120,9 @@ def _repository_path(link: str, home: str) -> str | None:
 def _home(uri: str) -> str:
     """The folder, in the repository, of a page of the site."""
     inside, place = posixpath.dirname(uri), f"{PLACE}/"
-    return f"{inside}/".removeprefix(place).rstrip("/") if uri.startswith(place) else f"docs/{inside}"
+    if uri.startswith(place):
+        return f"{inside}/".removeprefix(place).rstrip("/")
+    return posixpath.join("docs", inside)
 
 
 def _uri(path: str) -> str:
