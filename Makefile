@@ -5,6 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.stamp
 BROWSER_STAMP := $(VENV)/.stamp-browser
 CLUSTER_STAMP := $(VENV)/.stamp-cluster
+DOCS_STAMP := $(VENV)/.stamp-docs
 BENCHES := bench-step bench-train bench-sparsity bench-name bench-scaling bench-import bench-regularisation \
 	bench-ranges bench-images bench-plot bench-rows bench-sweeps
 
@@ -12,9 +13,8 @@ BENCHES := bench-step bench-train bench-sparsity bench-name bench-scaling bench-
 wheel: $(STAMP)
 	$(BIN)/python -m pip wheel --quiet --no-deps -w dist .
 
-.PHONY: demo test test-slow test-browser test-cluster reliability reliability-broken fuzz lint format clean wheel \
-	bench $(BENCHES) bench-pipeline \
-	bench-recovery bench-tables bench-networks
+.PHONY: demo test test-slow test-browser test-cluster reliability reliability-broken docs fuzz lint format clean \
+	wheel bench $(BENCHES) bench-pipeline bench-recovery bench-tables bench-networks
 
 demo: $(STAMP)
 	$(BIN)/kansym demo --out demo-out
@@ -53,6 +53,13 @@ reliability: $(STAMP)
 # What every row guards is broken in a copy, and its tests must fail there: ROWS="R3 R12", or all.
 reliability-broken: $(STAMP)
 	$(BIN)/python tests/reliability/broken.py $(ROWS)
+# The site, in build/site: pages to be opened from disk or served as they are. A broken link fails.
+docs: $(DOCS_STAMP)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
+$(DOCS_STAMP): $(STAMP)
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[test,docs]"
+	touch $@
 
 # Fuzz every target for SECONDS; what was found lies in build/fuzz (see tests/fuzz/fuzz.py).
 SECONDS ?= 600

@@ -4,7 +4,6 @@ import ast
 import itertools
 import re
 import subprocess
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,7 +15,7 @@ from sympy import Float, Heaviside, Integer, Max, Min, Piecewise, Rational, exp,
 from kansym import KAN, Formula
 from kansym.errors import ExportError
 from kansym.functions import function_names, get_function, register_function
-from kansym.symbolic.constants import NamedConstant, decimal
+from kansym.symbolic.constants import NamedConstant
 from kansym.symbolic.exports import EXPORTS
 from kansym.symbolic.exports.identifiers import identifiers
 from kansym.symbolic.exports.latex import FrontRow, latex_table
@@ -509,13 +508,3 @@ def test_onnx_refuses_functions_it_has_not_in_float64(name, tmp_path):
     with pytest.raises(ExportError, match=rf"{name}.*\(0, 2, 1\).*unfix_symbolic"):
         model.to_onnx(tmp_path / "model.onnx")
     assert not list(tmp_path.iterdir())
-
-
-# -- the README -----------------------------------------------------------------------------------
-
-
-def test_the_readme_s_example_runs():
-    readme = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
-    (example,) = [e for e in re.findall(r"```python\n(.*?)```", readme, re.S) if '.to("c"' in e]
-    formula = Formula([decimal(1.5) * sin(x) + y], [x, y], ["theta", "k [N/m]"])
-    exec(compile(example, "README", "exec"), {"formula": formula})

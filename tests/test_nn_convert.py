@@ -1,7 +1,6 @@
 """Trained layers become a KAN that can be pruned and named."""
 
 import re
-from pathlib import Path
 
 import pytest
 import torch
@@ -93,17 +92,3 @@ def test_a_trained_layer_gets_its_formula(generator):
 def test_what_has_no_counterpart(layers, message, generator):
     with pytest.raises(ValueError, match=re.escape(message)):
         KAN.from_layers(layers(generator))
-
-
-def test_the_example_of_the_readme_runs():
-    text = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
-    section = text.split("## As a layer")[1].split("\n## ")[0]
-    (code,) = re.findall(r"```python\n(.*?)```", section, re.DOTALL)
-    names = {}
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        exec(code, names)  # our own README
-    x = names["X"]
-    torch.testing.assert_close(
-        names["model"](x.double()).float(), names["net"](x), atol=1e-4, rtol=1e-4
-    )
