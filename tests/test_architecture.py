@@ -45,6 +45,7 @@ ROOMS = (
     "discovery",
     "estimator",
     "sweeps",
+    "relations",
     "cli",
 )
 FACES = ("kansym", "kansym.__main__", "kansym.cli")  # these may import everything
