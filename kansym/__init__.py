@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from kansym.model import KAN, load
     from kansym.parquet import read_rows
     from kansym.pipeline import FormulaResult, Recipe, find_formula
+    from kansym.relations import find_relations
     from kansym.symbolic import Formula
     from kansym.tables import read_table, solar_system, table_dataset
     from kansym.training import History
@@ -40,6 +41,7 @@ __all__ = [
     "find_formula",
     "FormulaResult",
     "Recipe",
+    "find_relations",
     # data
     "Dataset",
     "create_dataset",
@@ -71,6 +73,7 @@ _HOMES = {
     "kansym.model": ("KAN", "load"),
     "kansym.pipeline": ("FormulaResult", "Recipe", "find_formula"),
     "kansym.estimator": ("KANClassifier", "KANRegressor"),
+    "kansym.relations": ("find_relations",),
     "kansym.datasets": ("Dataset", "create_dataset"),
     "kansym.parquet": ("read_rows",),
     "kansym.tables": ("read_table", "solar_system", "table_dataset"),

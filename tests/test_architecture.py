@@ -46,6 +46,7 @@ ROOMS = (
     "discovery",
     "estimator",
     "sweeps",
+    "relations",
     "cli",
 )
 FACES = ("kansym", "kansym.__main__", "kansym.cli")  # these may import everything

@@ -48,7 +48,9 @@ def discover(table: Table, options: Options, report: Report | None = None) -> Di
     search = _Search(table, options, report)
     stopped = "done"
     try:
-        search.run()
+        # A trial that overflows is not finite, and refused for that; nobody need be warned of it.
+        with np.errstate(over="ignore"):
+            search.run()
     except KeyboardInterrupt:
         stopped = "interrupted"
     if search.journal is not None:
