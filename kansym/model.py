@@ -205,7 +205,9 @@ class KAN(Network):
         "cross_entropy" (y: labels 0, 1, ...) or a function (prediction, y) -> scalar. Errors and
         huber_delta are in units of the network's output scale (1 unless outputs were scaled).
         smooth: weight of a prior on the second differences of each spline's coefficients, which
-        says what they are where there are no data; by default 1e-14 for LM and 0 otherwise.
+        says what they are where there are no data; by default 1e-14 for LM and 0 otherwise. With
+        0, base="zero" and update_grid=False a network of one layer keeps every bit of those that
+        no row reaches, so that fits on one stretch after another forget nothing.
         metrics: {name: function (prediction, y) -> number}, recorded on the test part if any.
         callbacks: functions (model, StepRecord); one that returns True ends the fit.
         patience: stop after so many steps without a better one. max_time: seconds.
