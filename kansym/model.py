@@ -97,31 +97,55 @@ class KAN(Network):
 
     @classmethod
     def from_formula(
-        cls, formula: symbolic.Formula, X: Any = None, y: Any = None, **options: Any
+        cls,
+        formula: Any,
+        X: Any = None,
+        y: Any = None,
+        *,
+        variables: Sequence[str] | None = None,
+        ranges: Any = None,
+        **options: Any,
     ) -> Self:
         """A network that equals the formula to rounding, every edge named: to draw it, doubt it
-        (`unfix_symbolic` an edge, `fit`, look again) and edit it.
+        (`unfix_symbolic` or `perturb`, `fit`, look again) and grow it (`widen`, `deepen`).
 
-        formula: sums, products, powers and functions of the library; variables it does not use
-        stay inputs. X: rows that the grids shall cover, kept with y as after `fit`. options: of
-        `KAN`, but for width and mult_arity; units are those of the formula.
+        formula: a Formula, text such as "x1*sin(x2) + exp(-x1**2)", a SymPy expression, a list of
+        these, or a dict from names of outputs: sums, products, powers and functions of the library.
+        Text is read by `kansym.symbolic.reading` and never run.
+        variables: names in the order of the columns; by default x1, x2, ... are columns by their
+        numbers, and other names go in the order of X's columns or of the alphabet. Variables that
+        the formula does not use stay inputs.
+        X: rows that the grids shall cover, kept with y as after `fit`. Without X, 1,000 rows are
+        drawn from `ranges`: (low, high) for all inputs, or a dict from names to such pairs; [-1, 1]
+        by default. options: of `KAN`, but for width; mult_arity may be larger than the formula
+        needs. Units are those of the formula.
 
         Raises ValueError, with the part, for what has no edge: Piecewise, integrals, I, ...
         """
-        model = symbolic.build_network(formula, cls, **options)
-        plain = symbolic.Formula(formula.exprs, formula.variables, formula.names)
-        if formula.names != tuple(f"x{i + 1}" for i in range(model.n_in)):
-            model.feature_names = formula.names
-        if formula.target_names != plain.target_names:
-            model.target_names = formula.target_names
-        if X is None:
-            if y is not None:
-                raise ValueError("y needs the rows it belongs to; pass X too")
-            return model
-        table = model._matrix(X)
+        given = symbolic.as_formula(formula, variables, *_columns_of(X))
+        model = symbolic.build_network(given, cls, **options)
+        plain = symbolic.Formula(given.exprs, given.variables, given.names)
+        if given.names != tuple(f"x{i + 1}" for i in range(model.n_in)):
+            model.feature_names = given.names
+        if given.target_names != plain.target_names:
+            model.target_names = given.target_names
+        if X is not None and ranges is not None:
+            raise ValueError("ranges stand in the place of X; pass one of them")
+        if X is None and y is not None:
+            raise ValueError("y needs the rows it belongs to; pass X too")
+        if X is not None:
+            table = model._matrix(X)
+            targets = model._sample_y(X, y, len(table))
+        else:
+            table = symbolic.draw_rows(model, given.names, ranges, options.get("seed", 0))
+            if table is None:
+                return model
+            with torch.no_grad():
+                targets = model(table)
         symbolic.cover(model, table)
-        model.sample = Sample(table, model._sample_y(X, y, len(table)))
-        model.is_fitted = True
+        model.sample = Sample(table, targets)
+        # Nobody said that inputs lie in [-1, 1]: predict need not warn of others.
+        model.is_fitted = X is not None or ranges is not None
         return model
 
     @classmethod
@@ -434,6 +458,7 @@ class KAN(Network):
     def unfix_symbolic(self, l: int, i: int, j: int) -> None:
         """Turn edge (l, i, j) back into a spline, in place; it follows the function it had."""
         symbolic.unfix_symbolic(self, l, i, j)
+        self.is_fitted = True  # its spline follows a function in these units
 
     def auto_symbolic(
         self,
@@ -771,6 +796,17 @@ def _checked_sample(arrays: dict[str, Tensor], n_in: int, n_out: int) -> Sample 
     if y is not None and tuple(y.shape) not in ((len(X), n_out), (len(X),)):
         raise ValueError(f"sample y must be {(len(X), n_out)} or labels, got {tuple(y.shape)}")
     return Sample(X, y)
+
+
+def _columns_of(X: Any) -> tuple[list[str] | None, int | None]:
+    """Names of the columns, if they have some, and how many there are, if there are data."""
+    if X is None:
+        return None, None
+    table = as_pandas(X)
+    if hasattr(table, "columns"):
+        return [str(name) for name in table.columns], len(table.columns)
+    shape = np.shape(table)
+    return None, shape[1] if len(shape) == 2 else None
 
 
 def _at(values: Sequence[Tensor], edge: tuple[int, int, int]) -> float:
