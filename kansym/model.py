@@ -1,8 +1,8 @@
 """KAN: a network with the familiar verbs. Each verb checks its arguments and delegates.
 
 Verbs that need activations take data (`X`), or use the sample the last `fit` kept. `fit`,
-`fix_symbolic`, `unfix_symbolic` and `auto_symbolic` act in place; `prune`, `merge` and `refine`
-return a new model; everything else is a query and changes nothing.
+`fix_symbolic`, `unfix_symbolic` and `auto_symbolic` act in place; `prune`, `merge`, `refine`,
+`widen`, `deepen` and `perturb` return a new model; everything else is a query and changes nothing.
 """
 
 from __future__ import annotations
@@ -412,6 +412,28 @@ class KAN(Network):
         """A new model with `grid` intervals on every edge and the same functions."""
         return structure.refine(self, grid)
 
+    def widen(
+        self, l: int, n_sum: int = 1, n_product: int = 0, seed: int = 0, X: Any = None
+    ) -> Self:
+        """A new model with more sum and product nodes in hidden row l and the same outputs: new
+        nodes count only once they are trained. See `kansym.structure.expand`."""
+        return structure.widen(self, l, n_sum, n_product, self._known_X(X), seed)
+
+    def deepen(self, l: int, X: Any = None) -> Self:
+        """A new model with one more row, a copy of row l, after it and the same outputs (l = 0: the
+        inputs)."""
+        return structure.deepen(self, l, self._known_X(X))
+
+    def perturb(
+        self, size: float, edges: Iterable[Sequence[int]] | str | None = None, seed: int = 0
+    ) -> Self:
+        """A new model in which `edges` (l, i, j), by default all active ones, are splines again,
+        with noise of `size` times what edges vary by; "all": edges that are off, too. See
+        `kansym.structure.perturb`."""
+        new = structure.perturb(self, size, edges, seed)
+        new.is_fitted = True  # its splines follow functions in these units
+        return new
+
     # -- symbols ----------------------------------------------------------------------------------
 
     def suggest_symbolic(
@@ -777,6 +799,10 @@ class KAN(Network):
         if self.sample is None:
             raise NoSampleError("this needs data and the model has seen none; call fit or pass X")
         return self.sample.X
+
+    def _known_X(self, X: Any) -> Tensor | None:
+        """The rows given, those of the last fit, or None."""
+        return None if X is None and self.sample is None else self._sample_X(X)
 
     def _sample_y(self, X: Any, y: Any, n_rows: int) -> Tensor | None:
         if y is not None:
