@@ -102,6 +102,11 @@ def grid_range(
     return knots[:, k], knots[:, knots.shape[1] - 1 - k]
 
 
+def greville(knots: Float[Tensor, "in knots"], k: int) -> Float[Tensor, "in basis"]:
+    """Coefficients of the spline that is x itself: means of k knots (Greville 1967)."""
+    return knots.unfold(1, k, 1).mean(2)[:, 1:-1]
+
+
 def basis(
     x: Float[Tensor, "batch in"], knots: Float[Tensor, "in knots"], k: int, derivative: int = 0
 ) -> Float[Tensor, "in basis batch"]:

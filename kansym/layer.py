@@ -183,6 +183,24 @@ class KANLayer(nn.Module):
         self.knots = knots
 
     @torch.no_grad()
+    def to_spline(self, j: int, i: int) -> None:
+        """Give a symbolic edge a spline that follows the function it had on its grid, in place.
+        ValueError when the function is nowhere real there."""
+        points = bspline.sites(self.knots, self.k, 4 * (self.k + 1))
+        values = self.edges(points)[:, j, i]
+        finite = torch.isfinite(values)  # the grid may reach beyond the function's domain
+        if not bool(finite.any()):
+            raise ValueError(f"{self.symbolic[j, i]!r} is nowhere real on its grid")
+        self.coef[j, i] = bspline.fit_coefficients(
+            points[finite][:, i : i + 1],
+            values[finite][:, None, None],
+            self.knots[i : i + 1],
+            self.k,
+        )[0, 0]
+        self.base_weight[j, i] = 0
+        del self.symbolic[j, i]
+
+    @torch.no_grad()
     def add_constant(self, j: int, i: int, value: float) -> None:
         """Add a constant to an active edge: exact wherever the spline does not fade out, since the
         basis sums to one."""

@@ -1,8 +1,8 @@
 """KAN: a network with the familiar verbs. Each verb checks its arguments and delegates.
 
 Verbs that need activations take data (`X`), or use the sample the last `fit` kept. `fit`,
-`fix_symbolic`, `unfix_symbolic` and `auto_symbolic` act in place; `prune`, `merge` and `refine`
-return a new model; everything else is a query and changes nothing.
+`fix_symbolic`, `unfix_symbolic` and `auto_symbolic` act in place; `prune`, `merge`, `refine`,
+`widen`, `deepen` and `perturb` return a new model; everything else is a query and changes nothing.
 """
 
 from __future__ import annotations
@@ -97,31 +97,55 @@ class KAN(Network):
 
     @classmethod
     def from_formula(
-        cls, formula: symbolic.Formula, X: Any = None, y: Any = None, **options: Any
+        cls,
+        formula: Any,
+        X: Any = None,
+        y: Any = None,
+        *,
+        variables: Sequence[str] | None = None,
+        ranges: Any = None,
+        **options: Any,
     ) -> Self:
         """A network that equals the formula to rounding, every edge named: to draw it, doubt it
-        (`unfix_symbolic` an edge, `fit`, look again) and edit it.
+        (`unfix_symbolic` or `perturb`, `fit`, look again) and grow it (`widen`, `deepen`).
 
-        formula: sums, products, powers and functions of the library; variables it does not use
-        stay inputs. X: rows that the grids shall cover, kept with y as after `fit`. options: of
-        `KAN`, but for width and mult_arity; units are those of the formula.
+        formula: a Formula, text such as "x1*sin(x2) + exp(-x1**2)", a SymPy expression, a list of
+        these, or a dict from names of outputs: sums, products, powers and functions of the library.
+        Text is read by `kansym.symbolic.reading` and never run.
+        variables: names in the order of the columns; by default x1, x2, ... are columns by their
+        numbers, and other names go in the order of X's columns or of the alphabet. Variables that
+        the formula does not use stay inputs.
+        X: rows that the grids shall cover, kept with y as after `fit`. Without X, 1,000 rows are
+        drawn from `ranges`: (low, high) for all inputs, or a dict from names to such pairs; [-1, 1]
+        by default. options: of `KAN`, but for width; mult_arity may be larger than the formula
+        needs. Units are those of the formula.
 
         Raises ValueError, with the part, for what has no edge: Piecewise, integrals, I, ...
         """
-        model = symbolic.build_network(formula, cls, **options)
-        plain = symbolic.Formula(formula.exprs, formula.variables, formula.names)
-        if formula.names != tuple(f"x{i + 1}" for i in range(model.n_in)):
-            model.feature_names = formula.names
-        if formula.target_names != plain.target_names:
-            model.target_names = formula.target_names
-        if X is None:
-            if y is not None:
-                raise ValueError("y needs the rows it belongs to; pass X too")
-            return model
-        table = model._matrix(X)
+        given = symbolic.as_formula(formula, variables, *_columns_of(X))
+        model = symbolic.build_network(given, cls, **options)
+        plain = symbolic.Formula(given.exprs, given.variables, given.names)
+        if given.names != tuple(f"x{i + 1}" for i in range(model.n_in)):
+            model.feature_names = given.names
+        if given.target_names != plain.target_names:
+            model.target_names = given.target_names
+        if X is not None and ranges is not None:
+            raise ValueError("ranges stand in the place of X; pass one of them")
+        if X is None and y is not None:
+            raise ValueError("y needs the rows it belongs to; pass X too")
+        if X is not None:
+            table = model._matrix(X)
+            targets = model._sample_y(X, y, len(table))
+        else:
+            table = symbolic.draw_rows(model, given.names, ranges, options.get("seed", 0))
+            if table is None:
+                return model
+            with torch.no_grad():
+                targets = model(table)
         symbolic.cover(model, table)
-        model.sample = Sample(table, model._sample_y(X, y, len(table)))
-        model.is_fitted = True
+        model.sample = Sample(table, targets)
+        # Nobody said that inputs lie in [-1, 1]: predict need not warn of others.
+        model.is_fitted = X is not None or ranges is not None
         return model
 
     @classmethod
@@ -390,6 +414,28 @@ class KAN(Network):
         """A new model with `grid` intervals on every edge and the same functions."""
         return structure.refine(self, grid)
 
+    def widen(
+        self, l: int, n_sum: int = 1, n_product: int = 0, seed: int = 0, X: Any = None
+    ) -> Self:
+        """A new model with more sum and product nodes in hidden row l and the same outputs: new
+        nodes count only once they are trained. See `kansym.structure.expand`."""
+        return structure.widen(self, l, n_sum, n_product, self._known_X(X), seed)
+
+    def deepen(self, l: int, X: Any = None) -> Self:
+        """A new model with one more row, a copy of row l, after it and the same outputs (l = 0: the
+        inputs)."""
+        return structure.deepen(self, l, self._known_X(X))
+
+    def perturb(
+        self, size: float, edges: Iterable[Sequence[int]] | str | None = None, seed: int = 0
+    ) -> Self:
+        """A new model in which `edges` (l, i, j), by default all active ones, are splines again,
+        with noise of `size` times what edges vary by; "all": edges that are off, too. See
+        `kansym.structure.perturb`."""
+        new = structure.perturb(self, size, edges, seed)
+        new.is_fitted = True  # its splines follow functions in these units
+        return new
+
     # -- symbols ----------------------------------------------------------------------------------
 
     def suggest_symbolic(
@@ -436,6 +482,7 @@ class KAN(Network):
     def unfix_symbolic(self, l: int, i: int, j: int) -> None:
         """Turn edge (l, i, j) back into a spline, in place; it follows the function it had."""
         symbolic.unfix_symbolic(self, l, i, j)
+        self.is_fitted = True  # its spline follows a function in these units
 
     def auto_symbolic(
         self,
@@ -751,6 +798,10 @@ class KAN(Network):
             raise NoSampleError("this needs data and the model has seen none; call fit or pass X")
         return self.sample.X
 
+    def _known_X(self, X: Any) -> Tensor | None:
+        """The rows given, those of the last fit, or None."""
+        return None if X is None and self.sample is None else self._sample_X(X)
+
     def _sample_y(self, X: Any, y: Any, n_rows: int) -> Tensor | None:
         if y is not None:
             return as_targets(y, n_rows, self.n_out, dtype=self.dtype, device=self.device)
@@ -769,6 +820,17 @@ def _checked_sample(arrays: dict[str, Tensor], n_in: int, n_out: int) -> Sample 
     if y is not None and tuple(y.shape) not in ((len(X), n_out), (len(X),)):
         raise ValueError(f"sample y must be {(len(X), n_out)} or labels, got {tuple(y.shape)}")
     return Sample(X, y)
+
+
+def _columns_of(X: Any) -> tuple[list[str] | None, int | None]:
+    """Names of the columns, if they have some, and how many there are, if there are data."""
+    if X is None:
+        return None, None
+    table = as_pandas(X)
+    if hasattr(table, "columns"):
+        return [str(name) for name in table.columns], len(table.columns)
+    shape = np.shape(table)
+    return None, shape[1] if len(shape) == 2 else None
 
 
 def _at(values: Sequence[Tensor], edge: tuple[int, int, int]) -> float:

@@ -176,6 +176,13 @@ def _formula(text):
     return str(Formula((text,), (x,)).evaluate([[1.0]]))
 
 
+def _compiled(text):
+    """A network from the text."""
+    from kansym import KAN
+
+    return str(KAN.from_formula(text, variables=["x1", "x2"]))
+
+
 def _symbol(text):
     """A formula with a symbol of this name that is none of its variables."""
     import sympy
@@ -244,6 +251,7 @@ ACTIONS = {
     "constant": _constant,
     "column": _column,
     "formula": _formula,
+    "compiled": _compiled,
     "symbol": _symbol,
     "undefined": _undefined,
     "sympy form": _sympy_form,

@@ -251,8 +251,8 @@ def test_nesting_has_an_end():
 
 
 def test_arguments_are_checked():
-    with pytest.raises(ValueError, match="formula must be a Formula, got str"):
-        KAN.from_formula("x1 + 1")
+    with pytest.raises(ValueError, match="must be text, a SymPy expression or a Formula"):
+        KAN.from_formula(None)
     with pytest.raises(ValueError, match="at least one variable"):
         KAN.from_formula(Formula([sympy.Integer(1)], []))
     with pytest.raises(ValueError, match="pass X too"):

@@ -1,6 +1,8 @@
-"""Which nodes and edges stay: every function takes a network and returns a new one."""
+"""Which nodes and edges there are: every function takes a network and returns a new one."""
 
+from kansym.structure.expand import deepen, widen
 from kansym.structure.merge import merge
+from kansym.structure.perturb import perturb
 from kansym.structure.prune import (
     Removal,
     prune,
@@ -13,11 +15,14 @@ from kansym.structure.refine import refine
 
 __all__ = [
     "Removal",
+    "deepen",
     "merge",
+    "perturb",
     "prune",
     "prune_edges",
     "prune_inputs",
     "prune_nodes",
     "refine",
     "removals",
+    "widen",
 ]

@@ -11,16 +11,20 @@ if TYPE_CHECKING:
     from kansym.symbolic.candidates import Candidate, check_edge, numeric_edges, suggest
     from kansym.symbolic.fix import fix_symbolic, unfix_symbolic
     from kansym.symbolic.formula import Formula, network_formula
+    from kansym.symbolic.ranges import draw_rows
+    from kansym.symbolic.reading import as_formula
     from kansym.symbolic.snap import snap_formula
 
 __all__ = [
     "AutoStep",
     "Candidate",
     "Formula",
+    "as_formula",
     "auto_symbolic",
     "build_network",
     "check_edge",
     "cover",
+    "draw_rows",
     "fix_symbolic",
     "network_formula",
     "log_rmse",
@@ -36,6 +40,8 @@ _HOMES = {
     "build": ("build_network", "cover"),
     "fix": ("fix_symbolic", "unfix_symbolic"),
     "formula": ("Formula", "network_formula"),
+    "ranges": ("draw_rows",),
+    "reading": ("as_formula",),
     "snap": ("snap_formula",),
     "candidates": ("Candidate", "check_edge", "numeric_edges", "suggest"),
 }

@@ -26,6 +26,7 @@ from sympy import Add, Function, Mul, NumberSymbol, Pow, Symbol
 from torch import Tensor
 
 from kansym import bspline
+from kansym.errors import check_positive_int
 from kansym.functions import get_function, get_library
 from kansym.network import Network
 from kansym.symbolic.fix import set_edge
@@ -74,12 +75,14 @@ class Blueprint:
     edges: tuple[NamedEdge, ...]
 
 
-def build_network(formula: Formula, cls: type[N], **options: Any) -> N:
+def build_network(formula: Formula, cls: type[N], mult_arity: int = 2, **options: Any) -> N:
     """A network equal to the formula, to rounding; `options` go to `cls`.
 
+    mult_arity: factors that product nodes have at least; what the formula does not need is left
+    out, and there for nodes that are added later.
     Raises ValueError, with the part, for what a network of the library's functions cannot be.
     """
-    blueprint = plan(formula)
+    blueprint = plan(formula, check_positive_int("mult_arity", mult_arity, 2))
     network = cls(
         [list(row) for row in blueprint.width], mult_arity=blueprint.mult_arity, **options
     )
@@ -103,7 +106,7 @@ def cover(network: Network, X: Tensor) -> None:
             layer.knots = bspline.extend(breaks, layer.k)
 
 
-def plan(formula: Formula) -> Blueprint:
+def plan(formula: Formula, mult_arity: int = 2) -> Blueprint:
     """The rows, nodes and edges of a network that equals the formula. See `build_network`."""
     if not isinstance(formula, Formula):
         raise ValueError(f"formula must be a Formula, got {type(formula).__name__}")
@@ -116,7 +119,7 @@ def plan(formula: Formula) -> Blueprint:
     try:
         exprs = [_checked(expr, formula.variables) for expr in formula.exprs]
         outputs = [parts.distinct(parts.linear(expr)) for expr in exprs]
-        blueprint = _Rows(parts, outputs).blueprint()
+        blueprint = _Rows(parts, outputs).blueprint(mult_arity)
     except RecursionError as error:
         raise ValueError("formula is nested too deeply for a network") from error
     if not all(math.isfinite(p) for edge in blueprint.edges for p in edge.params):
@@ -429,9 +432,9 @@ class _Rows:
         wanted = factors if first == row else (_of_node(node),)
         self._rows[row][node] = [self._edges(factor, row) for factor in wanted]
 
-    def blueprint(self) -> Blueprint:
+    def blueprint(self, mult_arity: int) -> Blueprint:
         products = [len(factors) for row in self._rows[1:] for factors in row.values()]
-        arity = max([2, *products])
+        arity = max([mult_arity, *products])
         order = {node: i for i, node in enumerate(self._rows[0])}
         width, edges = [(len(order), 0)], []
         for l, row in enumerate(self._rows[1:]):

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from kansym import bspline
 from kansym.functions import get_function
 from kansym.network import Network
 from kansym.symbolic.candidates import Candidate, check_edge, suggest
@@ -73,18 +72,10 @@ def unfix_symbolic(network: Network, l: int, i: int, j: int) -> None:
     layer = network.kan_layers[l]
     if (j, i) not in layer.symbolic:
         raise ValueError(f"edge ({l}, {i}, {j}) is not symbolic; nothing to unfix")
-    points = bspline.sites(layer.knots, layer.k, 4 * (layer.k + 1))
-    values = layer.edges(points)[:, j, i]
-    finite = torch.isfinite(values)  # the grid may reach beyond the function's domain
-    if not bool(finite.any()):
+    try:
+        layer.to_spline(j, i)
+    except ValueError as error:
         raise ValueError(
-            f"edge ({l}, {i}, {j}) cannot become a spline: {layer.symbolic[j, i]!r} is nowhere real"
-            " on its grid; give it other params with fix_symbolic first"
-        )
-    knots = layer.knots[i : i + 1]
-    coef = bspline.fit_coefficients(
-        points[finite][:, i : i + 1], values[finite][:, None, None], knots, layer.k
-    )
-    layer.coef[j, i] = coef[0, 0]
-    layer.base_weight[j, i] = 0
-    del layer.symbolic[j, i]
+            f"edge ({l}, {i}, {j}) cannot become a spline: {error}; give it other params with "
+            "fix_symbolic first"
+        ) from error

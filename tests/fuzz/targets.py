@@ -22,6 +22,7 @@ import torch
 from kansym import KAN, CheckpointError, load, read_table, table_dataset
 from kansym.discovery import checkpoint
 from kansym.estimator.forms import read_forms
+from kansym.symbolic import as_formula
 
 SECONDS = 1.0
 SYMBOLS = sympy.symbols("x1 x2", real=True)
@@ -35,6 +36,8 @@ def formula(data):
         read_forms([text], SYMBOLS, ["x1", "x2"], {})
     with contextlib.suppress(ValueError):
         checkpoint.parse(text, SYMBOLS)
+    with contextlib.suppress(ValueError):
+        as_formula(text)
 
 
 def search(data):

@@ -122,7 +122,7 @@ WIDTHS = {
 }
 # Where any text of TEXTS must be refused.
 PLACES = ("form", "stored", "unit", "function", "constant", "column", "formula", "sympy form",
-          "undefined", "width", "units", "lib")  # fmt: skip
+          "compiled", "undefined", "width", "units", "lib")  # fmt: skip
 # Where it must not be run, though it may be a name like any other.
 NAMES = ("symbol", "name")
 # These mean something there.
