@@ -34,6 +34,7 @@ ROOMS = (
     "checkpoint",
     "scaling",
     "jacobian",
+    "derivatives",
     "scores",
     "nn",
     "training",
