@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from kansym.pipeline import FormulaResult, Recipe, find_formula
     from kansym.symbolic import Formula
     from kansym.tables import read_table, solar_system, table_dataset
-    from kansym.training import History
+    from kansym.training import Equation, History
 
 __version__ = "0.1.0"
 
@@ -40,6 +40,7 @@ __all__ = [
     "find_formula",
     "FormulaResult",
     "Recipe",
+    "Equation",
     # data
     "Dataset",
     "create_dataset",
@@ -76,7 +77,7 @@ _HOMES = {
     "kansym.tables": ("read_table", "solar_system", "table_dataset"),
     "kansym.functions": ("SymbolicFunction", "function_names", "register_function"),
     "kansym.symbolic": ("Formula",),
-    "kansym.training": ("History",),
+    "kansym.training": ("Equation", "History"),
     "kansym.errors": (
         "KansymError",
         "CheckpointError",

@@ -162,8 +162,7 @@ def _factors(network: Network, l: int, subnodes: Jet) -> list[Jet]:
     second = torch.where(left_out[:, None, None], 0.0, subnodes.second)
     every = network.mult_arity
     return [
-        Jet(*(part[:, n_sum + m :: every] for part in (value, first, second)))
-        for m in range(every)
+        Jet(*(part[:, n_sum + m :: every] for part in (value, first, second))) for m in range(every)
     ]
 
 

@@ -122,7 +122,7 @@ def slopes(x: Float[Tensor, "batch in"], shape: EdgeShape) -> Float[Tensor, "in 
 def derivatives(
     x: Float[Tensor, "batch in"], shape: EdgeShape, order: int
 ) -> Float[Tensor, "in features batch"]:
-    """The `order`-th derivative of F, order 1 to 3, with the rule for x outside the grid applied."""
+    """The `order`-th derivative of F, 1 to 3, with the rule for x outside the grid applied."""
     if shape.outside == "zero":
         return _stack(_fading_basis(x, shape, order), _base(x, shape, order))
     inner, direction = _fold(x, shape)

@@ -7,7 +7,7 @@ from torch.autograd.functional import hessian
 from kansym import edge
 from kansym.derivatives import Jet, fields, jet, pulled_back
 from kansym.functions import function_names, get_function
-from kansym.jacobian import PARAMETERS, FreeParameters, jacobian
+from kansym.jacobian import FreeParameters, jacobian
 from kansym.network import Network
 
 N, N_IN, N_OUT, EQUATIONS = 5, 3, 2, 3
