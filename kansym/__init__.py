@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from kansym.relations import find_relations
     from kansym.symbolic import Formula
     from kansym.tables import read_table, solar_system, table_dataset
-    from kansym.training import History
+    from kansym.training import Equation, History
 
 __version__ = "0.1.0"
 
@@ -42,6 +42,7 @@ __all__ = [
     "FormulaResult",
     "Recipe",
     "find_relations",
+    "Equation",
     # data
     "Dataset",
     "create_dataset",
@@ -79,7 +80,7 @@ _HOMES = {
     "kansym.tables": ("read_table", "solar_system", "table_dataset"),
     "kansym.functions": ("SymbolicFunction", "function_names", "register_function"),
     "kansym.symbolic": ("Formula",),
-    "kansym.training": ("History",),
+    "kansym.training": ("Equation", "History"),
     "kansym.errors": (
         "KansymError",
         "CheckpointError",

@@ -30,10 +30,12 @@ OUTSIDE_RULES = ("linear", "zero", "clamp", "reflect", "periodic", "base")
 
 
 class Base(NamedTuple):
-    """A base function b with its derivative, elementwise on tensors."""
+    """A base function b with its first three derivatives, elementwise on tensors."""
 
     value: Callable[[Tensor], Tensor]
     slope: Callable[[Tensor], Tensor]
+    second: Callable[[Tensor], Tensor]
+    third: Callable[[Tensor], Tensor]
 
 
 def _silu_slope(x: Tensor) -> Tensor:
@@ -41,11 +43,36 @@ def _silu_slope(x: Tensor) -> Tensor:
     return s * (1 + x * (1 - s))
 
 
+def _silu_second(x: Tensor) -> Tensor:
+    s = torch.sigmoid(x)
+    return s * (1 - s) * (2 + x * (1 - 2 * s))
+
+
+def _silu_third(x: Tensor) -> Tensor:
+    s = torch.sigmoid(x)
+    slope = s * (1 - s)
+    return slope * (3 * (1 - 2 * s) + x * (1 - 6 * slope))
+
+
+def _tanh_slope(x: Tensor) -> Tensor:
+    return 1 - torch.tanh(x) ** 2
+
+
+def _tanh_second(x: Tensor) -> Tensor:
+    return -2 * torch.tanh(x) * _tanh_slope(x)
+
+
+def _tanh_third(x: Tensor) -> Tensor:
+    return (4 - 6 * _tanh_slope(x)) * _tanh_slope(x)
+
+
+_zero = torch.zeros_like
+
 BASES: dict[str, Base] = {
-    "silu": Base(F.silu, _silu_slope),
-    "identity": Base(lambda x: x, torch.ones_like),
-    "tanh": Base(torch.tanh, lambda x: 1 - torch.tanh(x) ** 2),
-    "zero": Base(torch.zeros_like, torch.zeros_like),
+    "silu": Base(F.silu, _silu_slope, _silu_second, _silu_third),
+    "identity": Base(lambda x: x, torch.ones_like, _zero, _zero),
+    "tanh": Base(torch.tanh, _tanh_slope, _tanh_second, _tanh_third),
+    "zero": Base(_zero, _zero, _zero, _zero),
 }
 
 
@@ -74,11 +101,11 @@ def _with_tangents(value: Tensor, beyond: Tensor, inner: Tensor, shape: EdgeShap
     """F continued by beyond * dF/dx; slopes are computed only for rows that need them."""
     if torch.compiler.is_compiling() or beyond.is_meta or _is_wrapped(beyond):
         # No shapes that depend on values.
-        return value + beyond.T[:, None, :] * _inside_slope(inner, shape)
+        return value + beyond.T[:, None, :] * _inside_derivative(inner, shape, 1)
     rows = torch.nonzero((beyond != 0).any(1)).flatten()
     if not len(rows):
         return value
-    tangents = beyond[rows].T[:, None, :] * _inside_slope(inner[rows], shape)
+    tangents = beyond[rows].T[:, None, :] * _inside_derivative(inner[rows], shape, 1)
     return value.index_add(2, rows, tangents)
 
 
@@ -89,15 +116,23 @@ def _is_wrapped(x: Tensor) -> bool:
 
 def slopes(x: Float[Tensor, "batch in"], shape: EdgeShape) -> Float[Tensor, "in features batch"]:
     """dF/dx, of the same shape as F: what an analytic Jacobian needs."""
+    return derivatives(x, shape, 1)
+
+
+def derivatives(
+    x: Float[Tensor, "batch in"], shape: EdgeShape, order: int
+) -> Float[Tensor, "in features batch"]:
+    """The `order`-th derivative of F, 1 to 3, with the rule for x outside the grid applied."""
     if shape.outside == "zero":
-        return _stack(_fading_basis(x, shape, 1), _base(x, shape, 1))
+        return _stack(_fading_basis(x, shape, order), _base(x, shape, order))
     inner, direction = _fold(x, shape)
-    if shape.outside == "linear":
-        return _inside_slope(inner, shape)
-    turn = direction.T[:, None, :]
+    if shape.outside == "linear" and order == 1:
+        return _inside_derivative(inner, shape, order)
+    turn = (direction**order).T[:, None, :]
     if shape.outside == "base":
-        return _stack(turn * bspline.basis(inner, shape.knots, shape.k, 1), _base(x, shape, 1))
-    return turn * _inside_slope(inner, shape)
+        spline = bspline.basis(inner, shape.knots, shape.k, order)
+        return _stack(turn * spline, _base(x, shape, order))
+    return turn * _inside_derivative(inner, shape, order)
 
 
 def _fold(x: Tensor, shape: EdgeShape) -> tuple[Tensor, Tensor]:
@@ -126,8 +161,9 @@ def _clip(x: Tensor, low: Tensor, high: Tensor) -> Tensor:
     return torch.where(x < low, low, torch.where(x > high, high, x))
 
 
-def _inside_slope(inner: Tensor, shape: EdgeShape) -> Tensor:
-    return _stack(bspline.basis(inner, shape.knots, shape.k, 1), _base(inner, shape, 1))
+def _inside_derivative(inner: Tensor, shape: EdgeShape, order: int) -> Tensor:
+    spline = bspline.basis(inner, shape.knots, shape.k, order)
+    return _stack(spline, _base(inner, shape, order))
 
 
 def _fading_basis(x: Tensor, shape: EdgeShape, derivative: int) -> Tensor:
@@ -143,8 +179,7 @@ def _fading_basis(x: Tensor, shape: EdgeShape, derivative: int) -> Tensor:
 
 
 def _base(x: Tensor, shape: EdgeShape, derivative: int) -> Tensor:
-    base = BASES[shape.base]
-    return base.slope(x) if derivative else base.value(x)
+    return BASES[shape.base][derivative](x)
 
 
 def _stack(spline: Tensor, base: Tensor) -> Tensor:

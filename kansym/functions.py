@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, Literal
 
 import numpy as np
@@ -91,6 +91,13 @@ class SymbolicFunction:
         if self.slope is not None:
             return self.slope(x)
         return _differentiate(self.torch, x)
+
+    def derivatives(self, x: Tensor, order: int) -> list[Tensor]:
+        """f, f', ..., up to the derivative of that order, elementwise."""
+        forms = [self.torch, self.derivative]
+        while len(forms) <= order:
+            forms.append(partial(_differentiate, forms[-1]))
+        return [form(x) for form in forms[: order + 1]]
 
     @cached_property
     def numpy(self) -> Callable[[np.ndarray], np.ndarray]:

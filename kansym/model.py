@@ -23,6 +23,7 @@ from kansym import bspline, scores, structure, symbolic
 from kansym.arrays import as_matrix, as_targets, columns_by_name
 from kansym.checkpoint import load_network, save_network
 from kansym.datasets import Dataset, as_dataset, check_same_columns
+from kansym.derivatives import Field, fields, jet
 from kansym.errors import (
     CheckpointError,
     ExtrapolationWarning,
@@ -42,9 +43,11 @@ from kansym.partitions import Partitions, as_partitions, is_in_parts
 from kansym.scaling import choose_scaling, scale_by
 from kansym.symbolic.names import check_names
 from kansym.training import (
+    Equation,
     FitOptions,
     History,
     Penalty,
+    System,
     check_grids,
     check_judge,
     train,
@@ -309,6 +312,68 @@ class KAN(Network):
                 self.history = train(self, data, options, file)
         return self.history
 
+    def solve(
+        self,
+        equations: Equation | Iterable[Equation],
+        steps: int = 50,
+        *,
+        names: Sequence[str] | None = None,
+        grids: Sequence[int] | str | None = None,
+        lamb: float = 0.0,
+        smooth: float | None = None,
+        update_grid: bool = True,
+        callbacks: Sequence[Callable[..., Any]] = (),
+        patience: int | None = None,
+        max_time: float | None = None,
+        progress: bool = True,
+        scale: str = "auto",
+    ) -> History:
+        """Solve differential equations in place, by Levenberg-Marquardt on their residuals.
+
+        equations: `Equation`s: the differential ones, and boundary values, initial values and data
+        beside them. names: of the inputs, for their functions to use (`u.d("x")`) and for formulas;
+        by default those the model knows, or x1, x2, ... Splines need k >= 3, better 5.
+        All else is as in `fit`; grids are judged by generalised cross-validation. The loss is the
+        weighted sum of the mean squared residuals, in raw units; `StepRecord.metrics` holds the
+        mean square of each equation. The sample it keeps are the points with the outputs there, so
+        that `auto_symbolic` can name the solution; solving again then settles the constants.
+
+        Raises ValueError for a bad argument or equation.
+        """
+        options = FitOptions(
+            opt="LM",
+            steps=steps,
+            penalty=Penalty(lamb, score="std"),
+            smooth=smooth,
+            update_grid=update_grid,
+            callbacks=callbacks,
+            patience=patience,
+            max_time=max_time,
+            progress=progress,
+        )
+        chosen_grids = None if grids is None else check_grids(grids)
+        inputs = self._input_names(names)
+        system = System(self, equations, inputs)
+        if not self.is_fitted and not any(layer.symbolic for layer in self.kan_layers):
+            choose_scaling(self, system.points, system.targets, scale)
+        self.is_fitted = True
+        self.feature_names = self.feature_names if names is None else tuple(inputs)
+        self.history = (
+            train(self, system, options)
+            if chosen_grids is None
+            else train_on_grids(self, system, options, chosen_grids)
+        )
+        with torch.no_grad():
+            self.sample = Sample(system.points, self(system.points))
+        return self.history
+
+    def field(self, X: Any, output: int = 0) -> Field:
+        """An output at X [n, in] with its first and second derivatives by the inputs, exact, in raw
+        units: `field.value`, `field.d("x")`, `field.d("x", "t")`."""
+        at = check_index("output", output, self.n_out)
+        table = self._matrix(X)
+        return fields(jet(self, table), table, self._input_names(None))[at]
+
     def predict(self, X: Any) -> Any:
         """Outputs [n, out] for X [n, in], as a NumPy array, or a tensor when X is one.
 
@@ -339,7 +404,7 @@ class KAN(Network):
         x = self.scale_inputs(X)
         outside = (((x < low - margin) | (x > high + margin)) & layer.mask.any(0)).any(0)
         if bool(outside.any()):
-            names = self.feature_names or [f"x{i + 1}" for i in range(self.n_in)]
+            names = self._input_names(None)
             columns = ", ".join(
                 visible(names[i]) for i in torch.nonzero(outside).flatten().tolist()
             )
@@ -773,6 +838,11 @@ class KAN(Network):
         return f"width={rows}, {self.n_active_edges} active edges, {named} of them named"
 
     # -- helpers ----------------------------------------------------------------------------------
+
+    def _input_names(self, names: Sequence[str] | None) -> list[str]:
+        """The names asked for, those of the data, or x1, x2, ..."""
+        shown = self._shown_names(names)
+        return [f"x{i + 1}" for i in range(self.n_in)] if shown is None else list(shown)
 
     def _shown_names(self, names: Sequence[str] | None) -> Sequence[str] | None:
         """The names asked for, or those of the data."""

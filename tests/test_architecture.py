@@ -35,6 +35,7 @@ ROOMS = (
     "checkpoint",
     "scaling",
     "jacobian",
+    "derivatives",
     "scores",
     "nn",
     "training",

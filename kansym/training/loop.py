@@ -14,7 +14,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from kansym.datasets import Dataset
 from kansym.errors import (
     NonFiniteWarning,
     check_above_0,
@@ -29,12 +28,13 @@ from kansym.partitions import Partitions
 from kansym.progress import new_bar
 from kansym.threads import one_thread_if_small
 from kansym.training.choice import choose_opt
+from kansym.training.equations import System
 from kansym.training.grids import is_grid_step
 from kansym.training.history import History, StepRecord
 from kansym.training.lm import LM
 from kansym.training.objective import RESIDUAL_LOSSES, Loss, Metric, Objective, Penalty, Value
 from kansym.training.resume import EVERY, FitState, fingerprint, load_fit, save_fit
-from kansym.training.sides import side_of
+from kansym.training.sides import Data, side_of
 from kansym.training.solvers import SOLVERS, Solver
 from kansym.training.summed import SCORES
 
@@ -138,7 +138,7 @@ def _check_watchers(metrics: object, callbacks: object) -> None:
 
 def train(
     network: Network,
-    data: Dataset | Partitions,
+    data: Data,
     options: FitOptions,
     checkpoint: Path | None = None,
 ) -> History:
@@ -163,7 +163,7 @@ class _Run:
     def __init__(
         self,
         network: Network,
-        data: Dataset | Partitions,
+        data: Data,
         options: FitOptions,
         checkpoint: Path | None,
     ):
@@ -183,6 +183,7 @@ class _Run:
         self.solver = self._new_solver()
         self.checkpoint, self.stored = checkpoint, self.started
         if checkpoint is not None:
+            assert not isinstance(data, System)  # functions have no fingerprint
             self.key = fingerprint(network, data, options.settings(opt))
             state = load_fit(checkpoint, self.key)
             if state is not None:

@@ -21,17 +21,15 @@ from pathlib import Path
 
 import torch
 
-from kansym.datasets import Dataset
 from kansym.errors import check_grid
 from kansym.jacobian import FreeParameters
 from kansym.network import Network
-from kansym.partitions import Partitions
 from kansym.training.grids import refine_grids
 from kansym.training.history import GridScore, History
 from kansym.training.loop import FitOptions, train
 from kansym.training.objective import Objective
 from kansym.training.quadratic import roughness_matrix
-from kansym.training.sides import side_of
+from kansym.training.sides import Data, side_of
 
 DEFAULT_GRIDS = (1, 2, 3, 5, 10, 20, 40, 80)
 WORTHWHILE = 0.9  # of the best score so far, which a finer grid must get below
@@ -50,7 +48,7 @@ def check_grids(grids: Sequence[int] | str) -> tuple[int, ...]:
     return checked
 
 
-def check_judge(data: Dataset | Partitions, options: FitOptions) -> None:
+def check_judge(data: Data, options: FitOptions) -> None:
     """ValueError where nothing could say how a grid did."""
     if not side_of(data).has_test and not options.objective(options.opt).has_residuals:
         raise ValueError(
@@ -61,7 +59,7 @@ def check_judge(data: Dataset | Partitions, options: FitOptions) -> None:
 
 def train_on_grids(
     network: Network,
-    data: Dataset | Partitions,
+    data: Data,
     options: FitOptions,
     grids: Sequence[int],
     folder: Path | None = None,
@@ -109,9 +107,7 @@ def train_on_grids(
 
 
 @torch.no_grad()
-def _score(
-    network: Network, data: Dataset | Partitions, objective: Objective, history: History
-) -> float:
+def _score(network: Network, data: Data, objective: Objective, history: History) -> float:
     """How good the network is; infinite, and the history interrupted, where Ctrl-C came first."""
     try:
         side = side_of(data)
@@ -125,7 +121,7 @@ def _score(
 
 
 @torch.no_grad()
-def gcv(network: Network, data: Dataset | Partitions, objective: Objective) -> float:
+def gcv(network: Network, data: Data, objective: Objective) -> float:
     """Generalised cross-validation of a network at the rows it was trained on; see the module."""
     free = FreeParameters(network)
     side = side_of(data)
@@ -138,5 +134,5 @@ def gcv(network: Network, data: Dataset | Partitions, objective: Objective) -> f
     # On the CPU: a GPU has no driver for matrices that lack rank.
     smoother = torch.linalg.lstsq(held.cpu(), model.curvature.cpu(), driver="gelsd").solution
     freedom = float(smoother.trace())
-    left = 1 - freedom / (side.n_counting * network.n_out)
+    left = 1 - freedom / (side.n_residuals(network))
     return model.value / left**2 if left > MIN_FREEDOM else math.inf

@@ -1,4 +1,4 @@
-"""The side of the data: what the loop asks of rows, in memory or in parts."""
+"""The side of the data: what the loop asks of rows, in memory or in parts, and of equations."""
 
 from __future__ import annotations
 
@@ -12,26 +12,29 @@ from torch import Tensor
 from kansym.datasets import Dataset
 from kansym.network import Network
 from kansym.partitions import Part, Partitions
+from kansym.training.equations import System
 from kansym.training.grids import update_grids
 from kansym.training.least_squares import LeastSquares
 from kansym.training.lm import LM, Rows
 from kansym.training.objective import Metric, Objective, Value
 from kansym.training.quantiles import update_grids_by_parts
+from kansym.training.residuals import ResidualSquares
 from kansym.training.solvers import Solver
 from kansym.training.summed import SummedLeastSquares
 
 
 class Side(Protocol):
-    """n: rows. n_counting: rows whose weight is not 0."""
+    """n: rows."""
 
     @property
     def n(self) -> int: ...
 
     @property
-    def n_counting(self) -> int: ...
-
-    @property
     def has_test(self) -> bool: ...
+
+    def n_residuals(self, network: Network) -> int:
+        """How many residuals the loss is made of; those of weight 0 do not count."""
+        ...
 
     def rows(self, network: Network, objective: Objective) -> Rows: ...
 
@@ -52,7 +55,12 @@ class Side(Protocol):
         ...
 
 
-def side_of(data: Dataset | Partitions) -> Side:
+Data = Dataset | Partitions | System
+
+
+def side_of(data: Data) -> Side:
+    if isinstance(data, System):
+        return AtPoints(data)
     return InParts(data) if isinstance(data, Partitions) else InMemory(data)
 
 
@@ -63,10 +71,10 @@ class InMemory:
         self.data, self.n = data, len(data.X)
         self.has_test = data.X_test is not None
 
-    @property
-    def n_counting(self) -> int:
+    def n_residuals(self, network: Network) -> int:
         weight = self.data.weight
-        return self.n if weight is None else int((weight > 0).sum())
+        n_counting = self.n if weight is None else int((weight > 0).sum())
+        return n_counting * network.n_out
 
     def rows(self, network: Network, objective: Objective) -> LeastSquares:
         return LeastSquares(network, objective, self.data.X, self.data.y, self.data.weight)
@@ -106,8 +114,11 @@ class InParts:
     """Rows in parts, of which sums are taken."""
 
     def __init__(self, data: Partitions):
-        self.data, self.n, self.n_counting = data, data.n, data.n_counting
+        self.data, self.n = data, data.n
         self.has_test = data.test is not None
+
+    def n_residuals(self, network: Network) -> int:
+        return self.data.n_counting * network.n_out
 
     def rows(self, network: Network, objective: Objective) -> SummedLeastSquares:
         return SummedLeastSquares(network, objective, self.data)
@@ -132,6 +143,38 @@ class InParts:
             return None, {}
         (total,) = test.sum(partial(_loss, network.bare(), objective))
         return float(total) / test.n, {}
+
+
+class AtPoints:
+    """Equations, which hold at points."""
+
+    def __init__(self, system: System):
+        self.system, self.n = system, len(system.points)
+        self.has_test = False
+
+    def n_residuals(self, network: Network) -> int:
+        return self.system.n_residuals
+
+    def rows(self, network: Network, objective: Objective) -> ResidualSquares:
+        return ResidualSquares(network, objective, self.system)
+
+    def value(self, network: Network, objective: Objective) -> Value:
+        return self.rows(network, objective).value()
+
+    def step(
+        self, solver: Solver, objective: Objective, size: int | None, generator: torch.Generator
+    ) -> Value | None:
+        assert isinstance(solver, LM)
+        return solver.step_on(self.rows(solver.network, objective))
+
+    def move_grids(self, network: Network) -> None:
+        update_grids(network, self.system.points)
+
+    def judge(
+        self, network: Network, objective: Objective, metrics: Mapping[str, Metric]
+    ) -> tuple[float | None, dict[str, float]]:
+        """No test part; the mean square of every equation."""
+        return None, self.rows(network, objective).mean_squares()
 
 
 @torch.no_grad()
