@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from kansym import bspline, scores, structure, symbolic
-from kansym.arrays import as_matrix, as_targets, columns_by_name
+from kansym.arrays import as_matrix, as_pandas, as_targets, columns_by_name
 from kansym.checkpoint import load_network, save_network
 from kansym.datasets import Dataset, as_dataset, check_same_columns
 from kansym.derivatives import Field, fields, jet

@@ -13,7 +13,8 @@ from click.testing import CliRunner
 
 import kansym
 from kansym import KAN
-from kansym.cli import UnitsType, main
+from kansym.cli import main
+from kansym.cli.options import UnitsType
 from kansym.discovery.records import Verdict
 
 RESULTS = {
@@ -260,7 +261,7 @@ def test_predict_names_the_columns_that_are_missing(fitted, tmp_path):
 
 
 def test_product_nodes_can_be_asked_for():
-    from kansym.cli import WidthType
+    from kansym.cli.options import WidthType
 
     assert WidthType().convert("2,3+1,1", None, None) == [2, [3, 1], 1]
 

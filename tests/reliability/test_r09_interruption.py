@@ -46,12 +46,12 @@ def sending(call):
             os.kill(os.getpid(), number)
         return call(*arguments, **named)
     return sent
-import kansym.cli
+import kansym.cli.results
 owner, name = {
     "reading": (kansym.tables, "read_table"),
     "searching": (contest.Contest, "enter"),
     "training": (loop._Run, "_step"),
-    "writing": (kansym.cli, "write_atomically"),
+    "writing": (kansym.cli.results, "write_atomically"),
 }[where]
 setattr(owner, name, sending(getattr(owner, name)))
 import atexit

@@ -24,7 +24,9 @@ import torch
 from click.testing import CliRunner
 
 from kansym import KAN, Formula, KANRegressor, load
-from kansym.cli import _equations_csv, _search_text, main
+from kansym.cli import main
+from kansym.cli.results import equations_csv
+from kansym.cli.texts import search_text
 from kansym.discovery.records import Discovery, Finding, Verdict
 from kansym.errors import ExtrapolationWarning
 from kansym.symbolic.exports import EXPORTS
@@ -201,7 +203,7 @@ def test_excel_header(name):
 @every_name
 def test_equations_csv(name):
     """Names and formulas, of which one begins with a minus."""
-    table = list(csv.reader(io.StringIO(_equations_csv(estimator_of(name)))))
+    table = list(csv.reader(io.StringIO(equations_csv(estimator_of(name)))))
     assert len(table) == 3
     assert "-2.0*v1" in table[1][table[0].index("formula")]
     texts = [[row[table[0].index(column)] for column in ("target", "formula")] for row in table]
@@ -378,7 +380,7 @@ def test_terminal(name, files):
     missing = CliRunner().invoke(main, ["predict", model, table.replace("new", "none")])
     for output in (shown.output, missing.output):
         assert not CONTROL.search(output)
-    assert not CONTROL.search(_search_text(estimator_of(name), (0.9, 0.1, "test"), 1.0))
+    assert not CONTROL.search(search_text(estimator_of(name), (0.9, 0.1, "test"), 1.0))
 
 
 def test_the_names_are_25():

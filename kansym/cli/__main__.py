@@ -1,0 +1,3 @@
+from kansym.cli import main
+
+main()
