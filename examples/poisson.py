@@ -89,7 +89,7 @@ def wide() -> dict[str, object]:
 def product(grids=(10, 20, 40, 80)) -> tuple[KAN, list[dict[str, object]]]:
     """A product of two factors: a sparse start says which edges they need, then grids get finer."""
     model, equations = KAN([2, [0, 1]], grid=10, k=5, seed=0), problem()
-    seconds = seconds_to_solve(model, equations, 30, names=("x", "y"), lamb=1.0)
+    seconds = seconds_to_solve(model, equations, 30, names=("x", "y"), lamb=10.0)
     model, rows = model.prune(edge_th=0.05), []
     for grid in grids:
         model = model.refine(grid)
@@ -127,7 +127,7 @@ def main(figures: Path = FIGURES) -> None:
 def draw(model: KAN, products: list[dict[str, object]]):
     points = lattice()
     found = model.field(points).value
-    error = (found - exact(points)).abs().clamp(min=1e-12)
+    error = (found - exact(points)).abs().clamp(min=1e-10)
     figure, axes = plt.subplots(1, 3, figsize=(12, 3.6), layout="constrained")
     for ax, values, title, options in (
         (axes[0], found, "solution", {"cmap": "RdBu_r"}),
@@ -142,7 +142,10 @@ def draw(model: KAN, products: list[dict[str, object]]):
         axes[2].loglog(table.parameters, table[column], marker=marker, label=column)
     axes[2].loglog([100], [1e-7], "k*", markersize=10, linestyle="none", label="paper, squared L2")
     axes[2].set(xlabel="parameters", title="error and parameters")
-    axes[2].legend(fontsize="small")
+    counts = table.parameters.astype(int)
+    axes[2].set_xticks(counts, counts)
+    axes[2].tick_params(axis="x", which="minor", bottom=False, labelbottom=False)
+    axes[2].legend(fontsize="small", loc="lower left")
     return figure
 
 
