@@ -75,7 +75,7 @@ class Field:
 @torch.no_grad()
 def jet(network: Network, x: Float[Tensor, "n in"]) -> Jet:
     """Outputs and their derivatives by x, in raw units."""
-    return _forward(network, x)[0]
+    return _forward(network, x, 2)[0]
 
 
 def fields(outputs: Jet, x: Float[Tensor, "n in"], names: Sequence[str]) -> list[Field]:
@@ -93,7 +93,7 @@ def pulled_back(
 ) -> Float[Tensor, "n equations p"]:
     """Derivatives by the free parameters (see `FreeParameters`) of quantities whose derivatives by
     the jet of the outputs are `seeds`: value [n, equations, out] and so on."""
-    _, inputs, layers, subnodes = _forward(network, x)
+    _, inputs, layers, subnodes = _forward(network, x, 3)
     scale = network.output_scale
     node = Jet(
         seeds.value * scale, seeds.first * scale[:, None], seeds.second * scale[:, None, None]
@@ -109,16 +109,17 @@ def pulled_back(
 
 
 def _forward(
-    network: Network, x: Tensor
+    network: Network, x: Tensor, order: int
 ) -> tuple[Jet, list[Jet], list[_LayerDerivatives], list[Jet]]:
-    """The jet of the outputs; of the inputs of every layer; the layers there; their subnodes."""
+    """The jet of the outputs; of the inputs of every layer; the layers there, up to derivatives of
+    that order; their subnodes."""
     z = network.scale_inputs(x)
     n, n_in = z.shape
     h = Jet(z, torch.diag(network.input_scale).expand(n, -1, -1), z.new_zeros(n, n_in, n_in, n_in))
     inputs, layers, subnodes = [], [], []
     for l, layer in enumerate(network.kan_layers):
         inputs.append(h)
-        layers.append(_LayerDerivatives(layer, h.value))
+        layers.append(_LayerDerivatives(layer, h.value, order))
         subnodes.append(layers[-1].subnodes(h))
         h = _combined(network, l, subnodes[-1])
     scale, shift = network.output_scale, network.output_shift
@@ -214,9 +215,10 @@ class _Spread(NamedTuple):
 
 
 class _LayerDerivatives:
-    """A layer at inputs [n, in]: its features and its edges up to the third derivative."""
+    """A layer at inputs [n, in]: its features and its edges, and their derivatives up to `order`,
+    2 or 3."""
 
-    def __init__(self, layer: KANLayer, x: Float[Tensor, "n in"]):
+    def __init__(self, layer: KANLayer, x: Float[Tensor, "n in"], order: int):
         self.layer, self.x = layer, x
         numeric = layer.is_numeric
         # Inputs without a numeric edge may hold anything, and 0 * nan is nan.
@@ -226,8 +228,8 @@ class _LayerDerivatives:
             shape = layer.shape._replace(knots=layer.knots[self.used])
             inside = x[:, self.used].contiguous()
             self.features = [kernels.features(inside, shape), kernels.slopes(inside, shape)]
-            self.features += [edge.derivatives(inside, shape, order) for order in (2, 3)]
-        self.edges = [self._edges(order) for order in range(4)]
+            self.features += [edge.derivatives(inside, shape, r) for r in range(2, order + 1)]
+        self.edges = [self._edges(r) for r in range(order + 1)]
 
     def _edges(self, order: int) -> Float[Tensor, "n out in"]:
         """The derivative of every edge; zero where an edge is off."""
@@ -241,7 +243,7 @@ class _LayerDerivatives:
         return found
 
     def subnodes(self, h: Jet) -> Jet:
-        value, slope, bend, _ = self.edges
+        value, slope, bend = self.edges[:3]
         squares = h.first[..., :, None] * h.first[..., None, :]
         second = torch.einsum("noi,niab->noab", bend, squares)
         return Jet(

@@ -59,8 +59,9 @@ class Term:
 
         Raises ValueError for a function that returns anything else than tensors [n].
         """
-        if self.residual is None:
+        if self.target is not None:
             return outputs.value - self.target
+        assert self.residual is not None
         found = self.residual(*fields(outputs, self.points, self.inputs))
         parts = list(found) if isinstance(found, (tuple, list)) else [found]
         n = len(self.points)

@@ -46,9 +46,9 @@ MAX_TRIES = 12  # dampings tried in one step
 
 class Rows(Protocol):
     """What a step asks of the rows, at the network's parameters as they are: `LeastSquares`, or
-    sums over parts. `nodes` are what `normal_equations` gave beside them."""
+    sums over parts, or equations. `nodes` are what `normal_equations` gave beside them."""
 
-    def normal_equations(self) -> tuple[QuadraticModel, Tensor | None]: ...
+    def normal_equations(self) -> tuple[QuadraticModel, Any]: ...
 
     def bend(
         self, free: FreeParameters, nodes: Any, theta: Tensor, delta: Tensor

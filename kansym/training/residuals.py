@@ -77,12 +77,13 @@ class ResidualSquares:
         delta: Float[Tensor, " p"],
     ) -> Float[Tensor, " p"]:
         """As `LeastSquares.bend`. nodes: the Jacobian at theta, if it was kept."""
+        middle = self.residuals() if nodes is None else torch.cat([part for _, part in nodes])
         ends = []
-        for t in (0.0, DIFFERENCE, -DIFFERENCE):
+        for t in (DIFFERENCE, -DIFFERENCE):
             free.set(theta + t * delta)
             ends.append(self.residuals())
         free.set(theta)
-        second = (ends[1] - 2 * ends[0] + ends[2]) / DIFFERENCE**2
+        second = (ends[0] - 2 * middle + ends[1]) / DIFFERENCE**2
         parts = self._linearised() if nodes is None else nodes
         total, start = torch.zeros_like(theta), 0
         for J, residual in parts:
