@@ -501,6 +501,20 @@ class KAN(Network):
         new.is_fitted = True  # its splines follow functions in these units
         return new
 
+    def hypotheses(
+        self, X: Any = None, output: int = 0, threshold: float = structure.THRESHOLD
+    ) -> structure.Hypotheses:
+        """What one output says about its structure: sums, products, groups of variables and how
+        pairs enter, each with a score that is 0 where it holds; see `structure.hypotheses`."""
+        column = check_index("output", output, self.n_out)
+        return structure.hypotheses(
+            self,
+            self._sample_X(X),
+            output=column,
+            target=self._target_name(column),
+            threshold=threshold,
+        )
+
     # -- symbols ----------------------------------------------------------------------------------
 
     def suggest_symbolic(
@@ -717,6 +731,13 @@ class KAN(Network):
         shown = self._shown_names(names)
         return plot_features(self.feature_scores(X), shown, ax, label="attribution")
 
+    def plot_tree(self, X: Any = None, ax: Axes | None = None, output: int = 0) -> Axes:
+        """Draw the groups of variables that `hypotheses` finds, as a tree."""
+        from kansym.views import plot_tree
+
+        found = self.hypotheses(X, output)
+        return plot_tree(found.tree, ax, self._target_name(output))
+
     def report(
         self,
         path: str | Path,
@@ -867,6 +888,11 @@ class KAN(Network):
         if self.sample is None:
             raise NoSampleError("this needs data and the model has seen none; call fit or pass X")
         return self.sample.X
+
+    def _target_name(self, output: int) -> str:
+        if self.target_names is not None:
+            return self.target_names[output]
+        return "y" if self.n_out == 1 else f"y{output + 1}"
 
     def _known_X(self, X: Any) -> Tensor | None:
         """The rows given, those of the last fit, or None."""

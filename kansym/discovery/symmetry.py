@@ -30,6 +30,8 @@ import numpy as np
 from kansym.discovery.monomial import NEAR, nice_power
 from kansym.discovery.outer import Outer, outers_for
 from kansym.discovery.slopes import Slopes
+from kansym.structure import separability
+from kansym.structure.separability import components, relation
 
 LEAST_MISFIT, MOST_MISFIT = 0.01, 0.15  # of a relation, relative to the slopes in it
 MISFIT_PER_ERROR = 8.0  # how much worse slopes are than the surface they come from
@@ -105,14 +107,6 @@ def symmetries(slopes: Slopes, slack: float = 1.0) -> list[Symmetry]:
     return found
 
 
-def _relation(target: np.ndarray, columns: Sequence[np.ndarray]) -> tuple[np.ndarray, float]:
-    """Least-squares coefficients of target over columns, and the relative misfit."""
-    A = np.stack(columns, 1)
-    coef = np.linalg.lstsq(A, target, rcond=None)[0]
-    size = np.sqrt(np.mean(target**2)) or 1.0
-    return coef, float(np.sqrt(np.mean((A @ coef - target) ** 2)) / size)
-
-
 def _near(misfit: float) -> float:
     """How far an exponent may be from the fraction it is taken for, when slopes are uncertain."""
     return min(NEAR + NEAR_PER_MISFIT * misfit, MOST_NEAR)
@@ -121,7 +115,7 @@ def _near(misfit: float) -> float:
 def _powers(slopes: Slopes) -> Iterator[Symmetry]:
     scaled = slopes.X * slopes.first
     for i in range(scaled.shape[1]):
-        (s,), misfit = _relation(scaled[:, i], [slopes.values])
+        (s,), misfit = relation(scaled[:, i], [slopes.values])
         power = nice_power(s, _near(misfit))
         if power and (power.denominator == 1 or np.all(slopes.X[:, i] > 0)):
             yield Symmetry("power", i, (), (), float(power), misfit)
@@ -132,9 +126,9 @@ def _pairs(slopes: Slopes, free: Sequence[int]) -> Iterator[Symmetry]:
     scaled = X * first
     for i, j in combinations(free, 2):
         yield from _scaling(slopes, scaled, i, j)
-        (r,), misfit = _relation(first[:, i], [first[:, j]])
+        (r,), misfit = relation(first[:, i], [first[:, j]])
         yield Symmetry("shift", i, (j,), (_tidy(r),), 0.0, misfit)
-        (r,), misfit = _relation(first[:, i] * X[:, j], [first[:, j] * X[:, i]])
+        (r,), misfit = relation(first[:, i] * X[:, j], [first[:, j] * X[:, i]])
         yield Symmetry("rotation", i, (j,), (_tidy(r),), 0.0, misfit)
 
 
@@ -146,10 +140,10 @@ def _scaling(slopes: Slopes, scaled: np.ndarray, i: int, j: int) -> Iterator[Sym
     """x_i f_i = r x_j f_j, with s f when that is not enough; of a pair, the pivot with |r| >= 1."""
     limit = tolerance(slopes)
     for pivot, partner in ((i, j), (j, i)):
-        (r,), misfit = _relation(scaled[:, pivot], [scaled[:, partner]])
+        (r,), misfit = relation(scaled[:, pivot], [scaled[:, partner]])
         ratio, power = nice_power(r, _near(misfit)), 0.0
         if ratio is None or misfit > limit:
-            (r, s), misfit = _relation(scaled[:, pivot], [scaled[:, partner], slopes.values])
+            (r, s), misfit = relation(scaled[:, pivot], [scaled[:, partner], slopes.values])
             ratio, drawn = nice_power(r, _near(misfit)), nice_power(s, _near(misfit))
             if drawn is None or not drawn:
                 continue
@@ -169,7 +163,7 @@ def _triples(slopes: Slopes, free: Sequence[int]) -> Iterator[Symmetry]:
         if j > k:
             continue
         for columns in ([scaled[:, j], scaled[:, k]], [scaled[:, j], scaled[:, k], slopes.values]):
-            coef, misfit = _relation(scaled[:, pivot], columns)
+            coef, misfit = relation(scaled[:, pivot], columns)
             ratios = [nice_power(c) for c in coef]
             if all(ratios) and np.all(slopes.X[:, pivot] > 0):
                 nice = [float(c) for c in ratios if c]
@@ -203,7 +197,7 @@ Pairs = dict[tuple[int, int], float]
 def _split(
     outer: Outer, is_product: bool, shift: float, misfits: Pairs, m: int, limit: float
 ) -> Split | None:
-    blocks = _components(m, [pair for pair, misfit in misfits.items() if misfit > limit])
+    blocks = components(m, [pair for pair, misfit in misfits.items() if misfit > limit])
     if len(blocks) < 2:
         return None
     within = [set(block) for block in blocks]
@@ -222,30 +216,25 @@ class _Target:
     def not_a_sum(self) -> Pairs:
         """How far t_ij is from zero, beside what it could be: t_i t_j over t's spread."""
         spread = float(np.std(self.t)) or 1.0
-        found = {}
-        for pair, h in self.mixed.items():
-            size = _rms(h) + _rms(self.products[pair]) / spread
-            found[pair] = _rms(h) / (size + 1e-300)
-        return found
+        return {
+            pair: separability.not_a_sum(h, self.products[pair], spread)
+            for pair, h in self.mixed.items()
+        }
 
     def not_a_product(self, shift: float) -> Pairs:
         """How far (t - shift) t_ij is from t_i t_j."""
-        found = {}
-        for pair, h in self.mixed.items():
-            left, right = (self.t - shift) * h, self.products[pair]
-            found[pair] = _rms(left - right) / (_rms(left) + _rms(right) + 1e-300)
-        return found
+        return {
+            pair: separability.not_a_product(self.t - shift, h, self.products[pair])
+            for pair, h in self.mixed.items()
+        }
 
     def shifts(self, limit: float) -> list[float]:
         """0, and the constants c for which some pair has (t - c) t_ij = t_i t_j."""
         spread = float(np.std(self.t)) or 1.0
         found = [0.0]
         for pair, h in self.mixed.items():
-            size = float(h @ h)
-            if size == 0:
-                continue
-            c = float(h @ (self.t * h - self.products[pair])) / size
-            if abs(c - float(np.mean(self.t))) > FAR_SHIFT * spread:
+            c = separability.product_shift(self.t, h, self.products[pair])
+            if c is None or abs(c - float(np.mean(self.t))) > FAR_SHIFT * spread:
                 continue  # so far away every sum looks like a product
             is_new = all(abs(other - c) > NEAR_SHIFT * spread for other in found)
             if is_new and self.not_a_product(c)[pair] < limit:
@@ -265,19 +254,3 @@ def _transformed(slopes: Slopes, outer: Outer) -> _Target | None:
         products[i, j] = first**2 * product
         mixed[i, j] = first * slopes.mixed(i, j) + second * product
     return _Target(t, products, mixed)
-
-
-def _rms(values: np.ndarray) -> float:
-    return float(np.sqrt(np.mean(values**2)))
-
-
-def _components(m: int, edges: Sequence[tuple[int, int]]) -> tuple[tuple[int, ...], ...]:
-    """Connected components of columns 0..m-1 under the edges."""
-    label = list(range(m))
-    for i, j in edges:
-        old, new = label[i], label[j]
-        label = [new if value == old else value for value in label]
-    groups: dict[int, list[int]] = {}
-    for i, value in enumerate(label):
-        groups.setdefault(value, []).append(i)
-    return tuple(tuple(group) for group in groups.values())

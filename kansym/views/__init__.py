@@ -11,6 +11,7 @@ from kansym.views.graph import network_graph
 from kansym.views.history import plot_history
 from kansym.views.pareto import plot_pareto
 from kansym.views.recorder import Recorder
+from kansym.views.tree import plot_tree
 
 __all__ = [
     "Recorder",
@@ -22,4 +23,5 @@ __all__ = [
     "plot_fit",
     "plot_history",
     "plot_pareto",
+    "plot_tree",
 ]
