@@ -144,8 +144,8 @@ BREAKS = (
     ),
     Break(
         "R12",
-        "an array may have the shape that its own header says",
-        "shape",
+        "arrays of a network may have any shape",
+        "malicious_file and shape",
         "checkpoint.py",
         "    _check_shapes(specs, _expected_shapes(width, arity, layers), dtype)\n",
         "",

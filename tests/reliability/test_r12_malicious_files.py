@@ -98,6 +98,16 @@ def with_sample(data, **record):
     return packed(manifest, [*entries.items(), ("sample/X.npy", data)])
 
 
+def with_own(name, array):
+    """An array of the network in the place of its own, or beside it."""
+    manifest, entries = model_parts()
+    data = npy(array)
+    record = {"dtype": array.dtype.str, "shape": list(array.shape)}
+    record["sha256"] = hashlib.sha256(data).hexdigest()
+    manifest = manifest | {"arrays": manifest["arrays"] | {name: record}}
+    return packed(manifest, (entries | {f"{name}.npy": data}).items())
+
+
 def with_shape(*shape):
     text = str({"descr": "<f8", "fortran_order": False, "shape": shape})
     return with_sample(header(text, bytes(64)), shape=list(shape))
@@ -191,6 +201,11 @@ MODELS = {
         header("{'descr': '<f8', 'fortran_order': False, 'shape': (" + "1," * 20000 + ")}"),
         shape=[1] * 10**6,
     ),
+    "coefficients of another shape": lambda: with_own("layers/0/coef", np.zeros((7, 7, 7))),
+    "coefficients without a shape": lambda: with_own("layers/0/coef", np.zeros(())),
+    "mask of another shape": lambda: with_own("layers/0/mask", np.ones((9, 9), bool)),
+    "scale of another shape": lambda: with_own("buffers/input_scale", np.ones(3)),
+    "shape of a layer that is not there": lambda: with_own("layers/7/coef", np.zeros((7, 7, 7))),
     "header of code": lambda: with_sample(header(f"__import__('os').system('touch {MARK}')")),
     "header of code in a field": lambda: with_sample(
         header("{'descr': '<f8', 'fortran_order': False, 'shape': (2 for _ in [1])}")
