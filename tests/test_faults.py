@@ -29,7 +29,7 @@ pytestmark = [
 ]
 
 
-def wait_until(is_so, seconds=120):
+def wait_until(is_so, seconds=400):
     until = time.monotonic() + seconds
     while not (answer := is_so()) and time.monotonic() < until:
         time.sleep(0.1)
@@ -116,7 +116,7 @@ def test_what_was_finished_is_kept_and_the_run_goes_on(what, folder, tmp_path, c
         {"scheduler": scheduler.kill, "driver": run.kill}.get(
             what, lambda: run.send_signal(signal.SIGINT)
         )()
-        _, said = run.communicate(timeout=120)
+        _, said = run.communicate(timeout=400)
     code = {"scheduler": 1, "driver": -signal.SIGKILL, "interrupt": 130}[what]
     assert run.returncode == code, said
     if what != "driver":
@@ -131,7 +131,7 @@ def test_what_was_finished_is_kept_and_the_run_goes_on(what, folder, tmp_path, c
     stamps = {p: p.stat().st_mtime_ns for p in (out / "results").glob("law*")}
     (folder / "zz hard.csv").unlink()
     with fit_many(folder, out, "--resume") as run:
-        _, said = run.communicate(timeout=120)
+        _, said = run.communicate(timeout=400)
     assert run.returncode == 0, said
     assert {p: p.stat().st_mtime_ns for p in (out / "results").glob("law*")} == stamps
     assert formulas(out) == LAWS
