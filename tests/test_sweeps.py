@@ -21,11 +21,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from joblib import parallel_config
 
-from kansym import KANRegressor, register_function, sweeps, workers
+from kansym import KANRegressor, boards, register_function, sweeps, workers
+from kansym.boards import board
 from kansym.cli import main
 from kansym.discovery.budget import Budget
 from kansym.discovery.networks import best_network
-from kansym.discovery.records import Finding, Table
+from kansym.discovery.records import Finding, Options, Table, Verdict
 from kansym.errors import WorkerError
 from kansym.estimator import searches
 from kansym.estimator.progress import ProgressLine
@@ -252,6 +253,26 @@ def test_a_worker_knows_the_functions_that_are_registered_now(backend):
     assert list(finished(known, tasks).values()) == [here()] * 3
 
 
+def test_a_board_holds_the_last_words_of_every_task(backend):
+    def work(words, i):
+        words.write(i, "at work")
+        words.write(i, ("done", i))
+
+    with board() as words:
+        assert words.read() == {}
+        finished(work, [(i, (words, i)) for i in range(3)])
+        until = time.monotonic() + 20
+        while len(said := words.read()) < 3 and time.monotonic() < until:
+            time.sleep(0.05)
+        assert said == {i: ("done", i) for i in range(3)}
+
+
+def test_words_that_cannot_be_written_or_read_cost_nothing(tmp_path):
+    words = boards._Folder(tmp_path / "gone")
+    words.write(0, "at work")
+    assert words.read() == {}
+
+
 def test_processes_are_counted_as_joblib_does():
     assert n_workers(None) == n_workers(1) == 1
     assert n_workers(3, 2) == 2
@@ -303,6 +324,26 @@ def test_an_interrupt_keeps_the_searches_that_are_finished(monkeypatch):
     assert est.sympy()[0].is_number
     assert "interrupted" in est.reason_[0]
     assert [f.stopped for f in est._discoveries()].count("interrupted") == 2
+
+
+@pytest.mark.parametrize("offset", [0.0, 1e8])
+def test_what_an_interrupted_search_elsewhere_had_is_judged_here(offset):
+    X = np.random.default_rng(1).uniform(1, 3, (200, 2)) + np.array([offset, 0])
+    x, z = sympy.symbols("x z", real=True)
+    table = Table(X, 2 * (X[:, 0] - offset) * X[:, 1], (x, z))
+    _, offsets = searches._centred(table, Options())
+    assert bool(offsets) == bool(offset)
+    law = 2 * (x + offsets.get("x", 0.0) - offset) * z
+    best = Finding(sympy.expand(law), 9, 0.0, 1.0, 0.0, "somewhere")
+    found = searches._cut_short(table, Options(max_time=5.0), best)
+    assert found.stopped == "interrupted"
+    assert found.verdict is Verdict.EXACT
+    assert found.reason.endswith("the search was interrupted before its end")
+    f = sympy.lambdify((x, z), found.chosen.expr)
+    assert np.allclose(f(*X.T), table.y, rtol=1e-6)
+    nothing = searches._cut_short(table, Options(), None)
+    assert nothing.chosen.expr.is_number
+    assert nothing.verdict is Verdict.NONE
 
 
 def test_a_search_that_is_lost_for_good_is_an_error(monkeypatch):
