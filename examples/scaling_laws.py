@@ -121,8 +121,8 @@ def mlp_curve(law: Law) -> pd.DataFrame:
     begun = time.process_time()
     for width in MLP_WIDTHS:
         model = MLPRegressor(
-            (width, width), activation="tanh", solver="lbfgs", alpha=0, tol=1e-9,
-            max_iter=MLP_ITERATIONS, max_fun=2 * MLP_ITERATIONS, random_state=0,
+            hidden_layer_sizes=(width, width), activation="tanh", solver="lbfgs", alpha=0,
+            tol=1e-9, max_iter=MLP_ITERATIONS, max_fun=2 * MLP_ITERATIONS, random_state=0,
         )  # fmt: skip
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)  # most end at the last iteration

@@ -152,6 +152,7 @@ def draw(table: pd.DataFrame) -> Figure:
     ax.set_yticks(place, table["function"])
     ax.set_xlabel("RMSE on test rows")
     ax.grid(axis="x", color="0.93")
+    ax.set_axisbelow(True)
     figure.legend(loc="outside upper center", ncols=3, frameon=False)
     return figure
 
@@ -166,7 +167,7 @@ def main(figures: Path = FIGURES) -> pd.DataFrame:
     model = trained([2, [0, 1]], SPECIAL[-1].sample(2000, 1000, seed=0)).prune()
     model.auto_symbolic()
     formula = model.symbolic_formula(snap=True)
-    print(f"\n{SPECIAL[-1].name} = {formula}")
+    print(f"\n{SPECIAL[-1].name}: {formula}")
     axes = model.plot(formula=formula)
     axes.figure.savefig(figures / "special_functions_harmonic.png", dpi=150)
     return table
