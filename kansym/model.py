@@ -37,6 +37,7 @@ from kansym.errors import (
 )
 from kansym.files import in_use
 from kansym.functions import get_library
+from kansym.jacobian import FreeParameters
 from kansym.network import Network
 from kansym.nn import to_kan
 from kansym.partitions import Partitions, as_partitions, is_in_parts
@@ -414,6 +415,11 @@ class KAN(Network):
                 ExtrapolationWarning,
                 stacklevel=3,
             )
+
+    @property
+    def n_parameters(self) -> int:
+        """Free parameters: coefficients and base weights of active splines, constants of names."""
+        return FreeParameters(self).count
 
     # -- structure --------------------------------------------------------------------------------
 

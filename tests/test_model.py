@@ -52,3 +52,13 @@ def test_a_loaded_model_keeps_its_units(fitted, tmp_path, generator):
 
 def test_the_text_of_a_model_says_what_it_is(fitted):
     assert "width=[2, 1], 2 active edges, 0 of them named" in repr(fitted[0])
+
+
+def test_free_parameters_are_those_of_active_edges():
+    model = KAN([2, 3, 1], grid=5, k=3, seed=0)
+    assert model.n_parameters == 9 * (5 + 3 + 1)  # coefficients and a base weight on each edge
+    model.fix_symbolic(0, 1, 2, "sin", (1.0, 0.0, 1.0, 0.0))
+    assert model.n_parameters == 8 * 9 + 4
+    model.kan_layers[0].mask[0, 0] = False
+    assert model.n_parameters == 7 * 9 + 4
+    assert KAN([2, 3, 1], base="zero").n_parameters == 9 * 8
