@@ -19,20 +19,22 @@ from sklearn.utils.validation import check_consistent_length, check_is_fitted, c
 from torch import Tensor
 
 from kansym.arrays import as_numbers, as_pandas, check_unmasked
+from kansym.discovery.constraints import passes, rules
 from kansym.discovery.records import Discovery, Finding, Options, Table, Verdict
 from kansym.errors import ExtrapolationWarning
 from kansym.estimator.base import FormulaModel
+from kansym.estimator.growth import COMPLEXITY_BITS, grow, names, parts, simple_terms
 from kansym.estimator.inputs import check_given, distinct_rows, read_columns, read_weights
 from kansym.estimator.likelihood import Labels, probabilities, row_losses, with_reference
 from kansym.estimator.log_odds import LabelProblem
 from kansym.estimator.logits import SplineLogits, spline_logits
 from kansym.estimator.searches import count_nodes, search_all, substituted, with_columns
 from kansym.estimator.settings import Settings, read_settings
+from kansym.functions import get_library
 from kansym.symbolic.formula import Expr
 
 FOLDS = 5
 SPLINE_SHARE = 0.25  # of max_time
-COMPLEXITY_BITS = 4.0  # of one node of an expression
 CLEARLY = 2.0  # standard errors by which splines must be better for a formula to miss something
 SAME_LOGITS = 0.999  # correlation from which two formulas say the same about the data
 
@@ -43,11 +45,13 @@ class KANClassifier(ClassifierMixin, FormulaModel):
     Two classes: log P(second) / P(first) = f(columns). More: one formula for each class but the
     first, log P(class) / P(first class), and attributes are lists with one entry for each.
 
-    A spline network is fitted to the labels; the search finds formulas for its log-odds; their
-    constants are fitted to the labels by maximum likelihood. Chosen is the simplest formula whose
-    held-out log-loss is within one standard error of the best. In `equations_` loss is that
-    log-loss, R2 its gain over the frequencies of the classes (McFadden's), score the bits of labels
-    and formula. The verdict is at most CONSISTENT: labels cannot show that log-odds are exact.
+    A spline network is fitted to the labels; the search finds formulas for its log-odds; sums of
+    their parts, of columns, squares, products and logarithms are grown by what the labels say
+    themselves. Constants are fitted to the labels by maximum likelihood. Chosen is the simplest
+    formula whose held-out log-loss is within one standard error of the best. In `equations_` loss
+    is that log-loss, R2 its gain over the frequencies of the classes (McFadden's), score the bits
+    of labels and formula. The verdict is at most CONSISTENT: labels cannot show that log-odds are
+    exact.
 
     Parameters as in `KANRegressor`; `constants` are for `features`, since labels fit all others.
     """
@@ -144,7 +148,11 @@ class KANClassifier(ClassifierMixin, FormulaModel):
             noise = math.sqrt(np.average(splines.errors[:, k] ** 2, weights=information))
             options.append(Options(**setting.options | {"noise": noise, "max_time": left}))
         found = search_all(tables, options, targets, self.n_jobs, setting.shows)
-        return tuple(substituted(f, setting.forms.by_symbol) for f in found)
+        found = [substituted(f, setting.forms.by_symbol) for f in found]
+        return tuple(
+            replace(f, rivals=(*f.rivals, *_grown(f, k, X, labels, setting, tables[k - 1])))
+            for k, f in enumerate(found, start=1)
+        )
 
     def decision_function(self, X: Any, i: int | Sequence[int] | None = None) -> np.ndarray:
         """Two classes: log-odds of the second, [n]. More: log-odds of every class against the
@@ -270,6 +278,29 @@ def choose(
     return tuple(
         _discovery(f, k, current, judged[k], problem, splines) for k, f in enumerate(found)
     )
+
+
+def _grown(
+    found: Discovery, k: int, X: np.ndarray, labels: Labels, setting: Settings, table: Table
+) -> list[Finding]:
+    """Sums that the labels ask for, of what the search may use; their constants are judged later,
+    as those of all formulas."""
+    options = Options(**setting.options)
+    variables = setting.variables
+    allowed = [*simple_terms(variables, X), *setting.forms.exprs]
+    found_parts = parts(f.expr for f in (*found.findings, *found.rivals))
+    allowed += [*found_parts, *names(found_parts, variables, X, get_library(options.functions))]
+    forbidden = {v for v in variables if str(v) in options.forbidden}
+    terms = [t for t in dict.fromkeys(allowed) if not t.free_symbols & forbidden]
+    first = [v for v in variables if str(v) in options.required]
+    keep = rules(table, options)
+    sums = [
+        Finding(expr, count_nodes(expr), math.nan, math.nan, math.nan, "growth")
+        for expr in grow(terms, variables, X, labels, k, first)
+        if passes(expr, keep)
+    ]
+    most = options.max_complexity or math.inf
+    return [f for f in sums if f.complexity <= most]
 
 
 def _first(found: Discovery, problem: LabelProblem) -> Expr:
