@@ -11,12 +11,14 @@ import numpy as np
 import pandas as pd
 import sympy
 from scipy.integrate import solve_ivp
+from scipy.interpolate import BSpline
 from scipy.linalg import eigh
 from sklearn.preprocessing import SplineTransformer
 
 from kansym import KAN, KANRegressor
 
 FIGURES = Path(__file__).resolve().parent.parent / "figures"
+ERROR = 1e-5  # of splines that are no law themselves but stand for one
 CANDIDATES = 100  # formulas a search may fit: the same on every machine, unlike seconds
 
 
@@ -27,16 +29,18 @@ def main(figures: Path = FIGURES) -> pd.DataFrame:
     return table
 
 
-def ask(X: pd.DataFrame, y: np.ndarray) -> tuple[sympy.Expr, str]:
-    """A formula and how far to trust it."""
-    est = KANRegressor(max_time=None, max_candidates=CANDIDATES, progress=False).fit(X, y)
+def ask(X: pd.DataFrame, y: np.ndarray, error: float | None = None) -> tuple[sympy.Expr, str]:
+    """A formula and how far to trust it. error: of y, relative to its size, where it is known."""
+    noise = None if error is None else error * float(np.abs(y).max())
+    est = KANRegressor(max_time=None, max_candidates=CANDIDATES, noise=noise, progress=False)
+    est.fit(X, y)
     return est.sympy(), str(est.verdict_)
 
 
 def short(expr: sympy.Expr) -> str:
-    """With four digits, and without what is below them."""
-    rounded = expr.xreplace({c: sympy.Float(c, 4) for c in expr.atoms(sympy.Float)})
-    return str(sympy.nsimplify(rounded, rational=False))
+    """With four digits, and without what is smaller than the splines' error."""
+    numbers = expr.atoms(sympy.Float)
+    return str(expr.xreplace({c: sympy.Float(c if abs(c) > ERROR else 0, 4) for c in numbers}))
 
 
 # -- how velocities add -----------------------------------------------------------------------
@@ -47,10 +51,10 @@ def velocities(figures: Path) -> list[tuple[str, ...]]:
     rng = np.random.default_rng(0)
     X = pd.DataFrame(rng.uniform(-0.9, 0.9, (400, 2)), columns=["u", "v"])
     w = (X["u"] + X["v"]) / (1 + X["u"] * X["v"])
-    law, verdict = ask(X, w)
+    law, verdict = ask(X, w.to_numpy())
 
     model = KAN([2, 1, 1], grid=10, seed=0)  # one hidden node: one quantity that simply adds up
-    model.fit((X, w), grids=(5, 10, 20, 40), progress=False)
+    model.fit((X, w.to_frame("w")), grids=(5, 10, 20, 40), progress=False)
     print(model.suggest_symbolic(0, 0, 0, topk=3).round(6).to_string(index=False))
     model.auto_symbolic()
     rapidity = model.symbolic_formula(snap=True)
@@ -105,11 +109,12 @@ def conserved(figures: Path) -> list[tuple[str, ...]]:
         trajectories = motion(force, starts, 6.0)
         H, ratios = invariant(trajectories)
         print(
-            f"{name}: share of H's variance along trajectories", *(f"{r:.1e}" for r in ratios[:3])
+            f"{name}: share of H's variance along trajectories",
+            *(f"{abs(r):.0e}" for r in ratios[:3]),
         )
         X = pd.DataFrame(np.concatenate(trajectories), columns=["q", "p"])
         picked = np.random.default_rng(0).permutation(len(X))[:300]
-        found, verdict = ask(X.iloc[picked], H[picked])
+        found, verdict = ask(X.iloc[picked], H[picked], ERROR)
         # Any multiple of H, and any constant more, is conserved too: let p^2 have the factor 1/2.
         p = next(s for s in found.free_symbols if s.name == "p")
         energy = sympy.expand(found / found.diff(p, 2))
@@ -122,50 +127,40 @@ def conserved(figures: Path) -> list[tuple[str, ...]]:
 
 
 def lagrangians(figures: Path) -> list[tuple[str, ...]]:
-    """L = T(v) - U(q) from positions, velocities and accelerations.
+    """L = T(v) - U(q) from positions, velocities and accelerations a.
 
     Lagrange's equation T''(v) a + U'(q) = 0 is linear in splines for T'' and U'; the smallest
-    singular vector solves it, up to one common factor, which T''(0) = 1 fixes.
+    singular vector solves it, up to one common factor, which T''(0) = 1 fixes. The integral of T''
+    is the momentum.
     """
     cases = {
-        "pendulum": (lambda q, v: -np.sin(q), "v**2/2 + cos(q)"),
-        "fast particle in a field": (lambda q, v: (1 - v**2) ** 1.5, "q - sqrt(1 - v**2)"),
+        "pendulum": (lambda q, v: -np.sin(q), ("v", "sin(q)")),
+        "fast particle": (lambda q, v: (1 - v**2) ** 1.5, ("v/sqrt(1 - v**2)", "-1")),
     }
     fig, axes = plt.subplots(2, 2, figsize=(8, 5), layout="constrained")
     rows = []
     for (name, (acceleration, truth)), panels in zip(cases.items(), axes, strict=True):
-        starts = np.random.default_rng(0).uniform((-2, -0.7), (2, 0.7), (12, 2))
-        q, v = np.concatenate(motion(acceleration, starts, 2.0)).T
-        a = acceleration(q, v)
-        splines = [SplineTransformer(n_knots=8, degree=5).fit(x[:, None]) for x in (v, q)]
+        starts = np.random.default_rng(0).uniform((-2, -0.7), (2, 0.4), (20, 2))
+        q, v = np.concatenate(motion(acceleration, starts, 1.0)).T
+        splines = [SplineTransformer(n_knots=14, degree=5).fit(x[:, None]) for x in (v, q)]
         of_v, of_q = (s.transform(x[:, None]) for s, x in zip(splines, (v, q), strict=True))
-        coef = np.linalg.svd(np.column_stack([a[:, None] * of_v, of_q]))[2][-1]
-        scale = splines[0].transform([[0.0]])[0] @ coef[: of_v.shape[1]]
-        inertia = of_v @ coef[: of_v.shape[1]] / scale
-        force = of_q @ coef[of_v.shape[1] :] / scale
+        equation = np.column_stack([acceleration(q, v)[:, None] * of_v, of_q])
+        of_T, of_U = np.split(np.linalg.svd(equation, full_matrices=False)[2][-1], [of_v.shape[1]])
+        inertia = BSpline(splines[0].bsplines_[0].t, of_T, 5)
+        momentum = inertia.antiderivative()
+        parts = (
+            ("v", "T'", v, (momentum(v) - momentum(0)) / inertia(0)),
+            ("q", "U'", q, of_q @ of_U / inertia(0)),
+        )
         picked = np.random.default_rng(0).permutation(len(q))[:200]
-        T2, verdict_T = ask(pd.DataFrame({"v": v[picked]}), inertia[picked])
-        U1, verdict_U = ask(pd.DataFrame({"q": q[picked]}), force[picked])
-        L = integrated(T2, "v", 2) - integrated(U1, "q", 1)
-        rows.append((f"L of a {name}", short(L), f"{verdict_T}, {verdict_U}", truth))
-        for ax, x, y, labels in zip(
-            panels, (v, q), (inertia, force), (("$v$", "$T''(v)$"), ("$q$", "$U'(q)$")), strict=True
-        ):
-            order = np.argsort(x)
-            ax.plot(x[order], y[order], color="black")
-            ax.set(xlabel=labels[0], ylabel=labels[1], title=name)
+        for ax, (variable, part, x, y), wanted in zip(panels, parts, truth, strict=True):
+            found, verdict = ask(pd.DataFrame({variable: x[picked]}), y[picked], ERROR)
+            rows.append((f"{part} of a {name}", short(found), verdict, wanted))
+            ax.plot(x, y, ".", color="black", ms=2)
+            ax.set(xlabel=f"${variable}$", ylabel=f"${part}({variable})$", title=name)
+            ax.set_ylim(-1.6, 1.6)
     fig.savefig(figures / "physics_lagrangians.png", dpi=150)
     return rows
-
-
-def integrated(expr: sympy.Expr, name: str, times: int) -> sympy.Expr:
-    """Once or twice over a variable that lies between -1 and 1, without constants."""
-    plain = sympy.Symbol(name, real=True)
-    expr = sympy.nsimplify(expr.subs(dict.fromkeys(expr.free_symbols, plain)), rational=True)
-    for _ in range(times):
-        expr = sympy.integrate(expr, plain)
-        expr = sympy.simplify(expr)
-    return expr
 
 
 if __name__ == "__main__":
