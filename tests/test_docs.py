@@ -83,7 +83,8 @@ def commands(text):
 
 def of_program(name):
     """(page, words) of every command of that program, on any page."""
-    pairs = ((page, words) for page in PAGES for words in commands(read(page)))
+    pages = [page for page in PAGES if page.name != "CHANGELOG.md"]  # which tells, and shows no use
+    pairs = ((page, words) for page in pages for words in commands(read(page)))
     return [(page, words[1:]) for page, words in pairs if words[:1] == [name]]
 
 
@@ -207,7 +208,7 @@ def test_links_lead_somewhere(page):
 def test_the_readme_is_two_screens():
     lines = read("README.md").splitlines()
     assert len(lines) <= 120
-    long = [line for line in lines if len(line) > 100 and "<" not in line and "](" not in line]
+    long = [line for line in lines if len(line) > 100 and not line.startswith(("<", "|"))]
     assert not long
 
 
@@ -243,8 +244,14 @@ def test_the_site_asks_the_network_for_nothing(tmp_path):
 
     config = load_config(str(ROOT / "mkdocs.yml"), strict=True, site_dir=str(tmp_path / "site"))
     commands.build(config)
-    pages = list((tmp_path / "site").rglob("*.html"))
+    site = tmp_path / "site"
+    pages = list(site.rglob("*.html"))
     assert len(pages) > 30
+    assert "<math" in (site / "explanation" / "edge.html").read_text()
+    assert "<strong>width</strong>" in (site / "reference" / "networks.html").read_text()
+    assert "kansym fit-many" in (site / "reference" / "command-line.html").read_text()
+    assert (site / "repository" / "figures" / "hello_1_trained.png").exists()
+    assert (site / "repository" / "examples" / "hello_world.py.html").exists()
     tag = re.compile(r"<(?:script|img|iframe|source|link)\b[^>]*>")
     elsewhere = re.compile(r"(?:src|href)=\"?(?:https?:)?//")
     for page in pages:
