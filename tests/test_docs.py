@@ -145,7 +145,7 @@ def test_every_block_is_read(page):
     assert len(re.findall(r"^ *```python", text, re.M)) == len(python(page)), (
         "indented, or not closed"
     )
-    marks = re.findall(r"<!-- (?:slow|needs).*", text)
+    marks = re.findall(r"^<!-- (?:slow|needs).*", text, re.M)
     assert len(marks) == sum(block.is_slow + len(block.needs) for block in python(page)), marks
 
 
