@@ -533,9 +533,8 @@ def _search(
         checkpoint=unfinished,
     )
     started = time.perf_counter()
-    X = pd.DataFrame(dataset.X.numpy(), columns=list(dataset.feature_names))
     y = pd.Series(dataset.y[:, 0].numpy(), name=dataset.target_names[0])
-    est.fit(X, y)
+    est.fit(_frame(dataset, dataset.X), y)
     seconds = time.perf_counter() - started
     if caught:
         more = "; --resume goes on" if out is not None else ""
@@ -544,6 +543,13 @@ def _search(
     click.echo(_search_text(est, judged, seconds))
     if out is not None:
         _write_search(est, dataset, judged, seed, seconds, bool(caught), out, command)
+
+
+def _frame(dataset: Dataset, X: Any) -> Any:
+    """Rows of the table under the names of its columns."""
+    import pandas as pd
+
+    return pd.DataFrame(X.numpy(), columns=list(dataset.feature_names or ()))
 
 
 def _judged(est: KANRegressor, dataset: Dataset) -> tuple[float, float, str]:
@@ -623,7 +629,8 @@ def _write_search(
         _to_stderr(f"no network and no model.kansym: {error}")
     else:
         _write_network(network, formula, out)
-    est.report(out / "report.html", dataset.X_test, dataset.y_test, code=command)
+    kept = None if dataset.X_test is None else _frame(dataset, dataset.X_test)
+    est.report(out / "report.html", kept, dataset.y_test, code=command)
     _tell_folder(out)
 
 

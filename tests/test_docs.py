@@ -106,6 +106,8 @@ def folder(tmp_path, monkeypatch):
     rng = np.random.default_rng(0)
     table = pd.DataFrame(rng.uniform(1, 3, (200, 4)), columns=["a", "b", "m", "v"])
     table["y"], table["E"] = table["a"] * table["b"], table["m"] * table["v"] ** 2 / 2
+    table["t"] = rng.uniform(1, 3, 200)
+    table["P"] = table["E"] / table["t"]
     table.to_csv("table.csv", index=False)
     table.to_csv("new.csv", index=False)
     (tmp_path / "tables").mkdir()
