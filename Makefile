@@ -55,7 +55,7 @@ reliability-broken: $(STAMP)
 	$(BIN)/python tests/reliability/broken.py $(ROWS)
 # The site, in build/site: pages to be opened from disk or served as they are. A broken link fails.
 docs: $(DOCS_STAMP)
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 $(DOCS_STAMP): $(STAMP)
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[test,docs]"

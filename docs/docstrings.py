@@ -19,7 +19,8 @@ class ArgumentLists(griffe.Extension):
 
     def on_object(self, *, obj: griffe.Object, **_: Any) -> None:
         if obj.docstring is not None and (obj.is_function or obj.is_class):
-            obj.docstring.value = with_lists(obj.docstring.value, _names(obj))
+            text = with_lists(obj.docstring.value, _names(obj))
+            obj.docstring.value = text.replace("][", r"]\[")  # an index of an index is no link
 
 
 def _names(obj: Any) -> set[str]:

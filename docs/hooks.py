@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from latex2mathml.converter import convert
-from mkdocs.structure.files import File, Files
+from mkdocs.structure.files import File, Files, InclusionLevel
 
 ROOT = Path(__file__).resolve().parent.parent
 PLACE = "repository"  # in the site
@@ -72,13 +72,14 @@ def on_files(files: Files, config: Any) -> Files:
 
 
 def _generated(config: Any, uri: str, path: Path) -> File:
-    if uri.endswith(".md"):
-        text = path.read_text(encoding="utf-8")
-        if path.suffix != ".md":
-            name = path.relative_to(ROOT).as_posix()
-            text = f"# {name}\n\n````{LANGUAGES[path.suffix]}\n{text}````\n"
-        return File.generated(config, uri, content=text)
-    return File.generated(config, uri, abs_src_path=str(path))
+    outside = InclusionLevel.NOT_IN_NAV
+    if not uri.endswith(".md"):
+        return File.generated(config, uri, abs_src_path=str(path), inclusion=outside)
+    text = path.read_text(encoding="utf-8")
+    if path.suffix != ".md":
+        name = path.relative_to(ROOT).as_posix()
+        text = f"# {name}\n\n````{LANGUAGES[path.suffix]}\n{text}````\n"
+    return File.generated(config, uri, content=text, inclusion=outside)
 
 
 def on_page_markdown(markdown: str, page: Any, config: Any, files: Files) -> str:
@@ -105,16 +106,17 @@ def on_page_content(html_text: str, page: Any, config: Any, files: Files) -> str
 
 
 def _targets(markdown: str, home: str) -> set[str]:
-    """Files of the repository, outside of docs/, that a page refers to."""
+    """Files of the repository that a page refers to and mkdocs cannot follow."""
     found = (_repository_path(link[2], home) for link in LINK.finditer(markdown))
     return {path for path in found if path is not None}
 
 
 def _repository_path(link: str, home: str) -> str | None:
-    """The file a link of a page in folder `home` leads to; None if it is in docs/ or elsewhere."""
+    """The file a link of a page in folder `home` leads to, if mkdocs cannot follow it by itself."""
     path = posixpath.normpath(posixpath.join(home, link))
     is_ours = not path.startswith("..") and (ROOT / path).is_file()
-    return path if is_ours and not path.startswith("docs/") else None
+    is_near = path.startswith("docs/") and home.startswith("docs")
+    return path if is_ours and not is_near else None
 
 
 def _home(uri: str) -> str:
@@ -126,6 +128,8 @@ def _home(uri: str) -> str:
 
 
 def _uri(path: str) -> str:
-    """Where a file of the repository is put: one that has no language stays as it is."""
+    """Where a file of the repository is in the site: what has no language stays as it is."""
+    if path.startswith("docs/"):
+        return path.removeprefix("docs/")
     suffix = posixpath.splitext(path)[1]
     return f"{PLACE}/{path}.md" if suffix in LANGUAGES else f"{PLACE}/{path}"

@@ -98,6 +98,15 @@ def test_the_summary_reproduces_the_run(fitted):
     assert summary["versions"]["kansym"] == kansym.__version__
 
 
+def test_a_search_with_test_rows_warns_of_nothing(tmp_path):
+    a, b = np.random.default_rng(0).uniform(1, 2, (2, 100))
+    pd.DataFrame({"a": a, "b": b, "y": a * b}).to_csv(tmp_path / "table.csv", index=False)
+    result = run("fit", tmp_path / "table.csv", "--target", "y", "--out", tmp_path / "out")
+    assert result.exit_code == 0, result.exception
+    assert "on the test rows" in result.output
+    assert "report.html" in results(tmp_path / "out")
+
+
 def test_the_search_prints_formula_and_verdict(searched):
     result, _ = searched
     assert result.exit_code == 0, result.output
