@@ -20,7 +20,7 @@ from kansym.cli.options import (
     outliers_rule,
     search_options,
 )
-from kansym.cli.results import write_results, write_search
+from kansym.cli.results import frame_of, write_results, write_search
 from kansym.cli.run import clear_errors, run_folder, signals, to_stderr
 from kansym.cli.texts import search_text, summary_text
 
@@ -125,12 +125,10 @@ def _search(
     """Search for a formula, print it and write the results. caught: signals that came."""
     import pandas as pd
 
-    assert dataset.feature_names is not None
     assert dataset.target_names is not None
     started = time.perf_counter()
-    X = pd.DataFrame(dataset.X.numpy(), columns=list(dataset.feature_names))
     y = pd.Series(dataset.y[:, 0].numpy(), name=dataset.target_names[0])
-    est.fit(X, y)
+    est.fit(frame_of(dataset, dataset.X), y)
     seconds = time.perf_counter() - started
     if caught:
         more = "; --resume goes on" if out is not None else ""

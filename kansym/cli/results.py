@@ -15,11 +15,21 @@ from kansym.errors import KansymError
 from kansym.files import write_atomically
 
 if TYPE_CHECKING:
+    import pandas as pd
+    from torch import Tensor
+
     from kansym.datasets import Dataset
     from kansym.estimator import KANRegressor
     from kansym.model import KAN
     from kansym.pipeline import FormulaResult
     from kansym.symbolic import Formula
+
+
+def frame_of(dataset: Dataset, X: Tensor) -> pd.DataFrame:
+    """Rows of the table under the names of its columns."""
+    import pandas as pd
+
+    return pd.DataFrame(X.numpy(), columns=list(dataset.feature_names or ()))
 
 
 def write_search(
@@ -60,7 +70,8 @@ def write_search(
         to_stderr(f"no network and no model.kansym: {error}")
     else:
         _write_network(network, formula, out)
-    est.report(out / "report.html", dataset.X_test, dataset.y_test, code=command)
+    kept = None if dataset.X_test is None else frame_of(dataset, dataset.X_test)
+    est.report(out / "report.html", kept, dataset.y_test, code=command)
     _tell_folder(out)
 
 
