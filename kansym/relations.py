@@ -22,7 +22,7 @@ import sympy
 from kansym.arrays import as_matrix, as_pandas, column_names
 from kansym.discovery.records import Verdict
 from kansym.discovery.surrogate import Surface
-from kansym.errors import check_above_0, is_number, shown
+from kansym.errors import check_above_0, check_positive_int, check_seed, is_number, shown
 from kansym.symbolic import names as naming
 from kansym.symbolic.formula import Expr, Formula, round_floats
 
@@ -72,8 +72,9 @@ def find_relations(
     Columns of the answer: relation (text, "pressure*volume - 8.314*T = 0"), columns (the names in
     it), formula (text, "pressure = 8.314*T/volume": solved for the column that was looked for), R2
     and verdict of that search, law (the formula as `Formula`). A relation solved for another
-    column, or one that follows from simpler ones, is not listed again. Raises ValueError for bad
-    data or arguments.
+    column, or one that follows from simpler ones, is not listed again. Ctrl-C ends the call with
+    the relations so far. Every column costs a surface over all others: meant for dozens of columns.
+    Raises ValueError for bad data or arguments.
     """
     import pandas as pd
 
@@ -81,6 +82,9 @@ def find_relations(
 
     if not is_number(least_r2) or not 0 < float(least_r2) < 1:
         raise ValueError(f"least_r2 must be a number between 0 and 1, got {shown(least_r2)}")
+    seed = check_seed("random_state", random_state)
+    if max_candidates is not None:
+        check_positive_int("max_candidates", max_candidates)
     seconds = None if max_time is None else check_above_0("max_time", max_time)
     started = time.perf_counter()
     frame = as_pandas(frame, "frame")
@@ -92,7 +96,7 @@ def find_relations(
     names = column_names(frame)
     symbols = naming.symbols(names, X.shape[1])
     names = names or tuple(str(s) for s in symbols)
-    picked = np.random.default_rng(random_state).permutation(len(X))[:ROWS]
+    picked = np.random.default_rng(seed).permutation(len(X))[:ROWS]
     followed = _followed(X[picked], least_r2)
     solved: list[_Solved] = []
     for done, (target, others) in enumerate(followed.items()):
@@ -103,9 +107,11 @@ def find_relations(
             left = seconds - (time.perf_counter() - started)
             share = max(left / (len(followed) - done), LEAST_TIME)
         est = KANRegressor(
-            max_time=share, max_candidates=max_candidates, random_state=random_state, progress=False
+            max_time=share, max_candidates=max_candidates, random_state=seed, progress=False
         )
         found = _solve(est, X, target, others, symbols)
+        if found is None:
+            break  # Ctrl-C
         if found.verdict != Verdict.NONE and found.r2 >= least_r2:
             solved.append(found)
     kept = _independent(sorted(solved, key=lambda s: s.complexity), X[picked], symbols)
@@ -132,9 +138,12 @@ def _followed(X: np.ndarray, least_r2: float) -> dict[int, list[int]]:
 
 def _solve(
     est: KANRegressor, X: np.ndarray, target: int, others: list[int], symbols: Symbols
-) -> _Solved:
+) -> _Solved | None:
+    """What the search found; None where it was interrupted."""
     est.fit(X[:, others], X[:, target])
     (found,) = est._discoveries()
+    if found.stopped == "interrupted":
+        return None
     chosen = found.chosen
     columns = [symbols[i] for i in others]
     expr = chosen.expr.xreplace(dict(zip(est.formula_.variables, columns, strict=True)))

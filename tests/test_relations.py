@@ -1,5 +1,7 @@
 """Relations among columns: each is found once, whatever it is solved for, and none is invented."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -57,6 +59,27 @@ def test_a_relation_is_found_once_and_reads_as_one():
     assert target in found["formula"][0]
 
 
+def test_ctrl_c_keeps_the_relations_so_far(monkeypatch):
+    from kansym.estimator import KANRegressor
+
+    rng = np.random.default_rng(0)
+    x, y = rng.uniform(1, 3, (2, 60))
+    frame = pd.DataFrame({"x": x, "double": 2 * x, "y": y, "square": y**2})
+    whole, asked = KANRegressor.fit, []
+
+    def interrupted_at_the_second(est, X, y):
+        asked.append(len(asked))
+        found = whole(est, X, y)
+        if len(asked) == 2:
+            found._found = (replace(found._found[0], stopped="interrupted"),)
+        return found
+
+    monkeypatch.setattr(KANRegressor, "fit", interrupted_at_the_second)
+    found = find_relations(frame, max_time=None, max_candidates=10)
+    assert len(asked) == 2
+    assert len(found) == 1
+
+
 def test_columns_without_relations_give_an_empty_table():
     X = np.random.default_rng(0).normal(size=(60, 4))
     found = find_relations(X, max_time=None, max_candidates=20)
@@ -72,6 +95,8 @@ def test_columns_without_relations_give_an_empty_table():
         (np.full((50, 2), np.nan), {}, "frame"),
         (np.zeros((50, 2)), {"least_r2": 1.0}, "least_r2 must be a number between 0 and 1"),
         (np.zeros((50, 2)), {"max_time": 0}, "max_time"),
+        (np.zeros((50, 2)), {"max_candidates": 0}, "max_candidates"),
+        (np.zeros((50, 2)), {"random_state": -1}, "random_state"),
     ],
 )
 def test_bad_arguments_are_refused(frame, options, message):
