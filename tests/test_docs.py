@@ -26,7 +26,7 @@ from click.testing import CliRunner
 from kansym.cli import main
 
 ROOT = Path(__file__).resolve().parent.parent
-LEFT_OUT = ("build/", "demo-out/", ".venv")
+BUILT = ("build", "demo-out", "dist", "kansym-out")
 FENCE = re.compile(
     r"^(?P<marks>(?:<!--.*?-->\n+)*)```(?P<language>\S*)[^\n]*\n(?P<text>.*?)^```$", re.M | re.S
 )
@@ -42,9 +42,10 @@ class Block(NamedTuple):
 
 
 def markdown():
-    """Every page of the repository."""
-    found = (path.relative_to(ROOT) for path in ROOT.rglob("*.md"))
-    return sorted(path for path in found if not path.as_posix().startswith(LEFT_OUT))
+    """Every page of the repository, but for what was built or is hidden."""
+    kept = [entry for entry in ROOT.iterdir() if not entry.name.startswith((".", *BUILT))]
+    found = [path for entry in kept for path in [entry, *entry.rglob("*.md")]]
+    return sorted(path.relative_to(ROOT) for path in found if path.suffix == ".md")
 
 
 def read(page):
