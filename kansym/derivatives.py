@@ -41,7 +41,7 @@ class Jet(NamedTuple):
     second: Tensor
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Field:
     """One output of a network as a function of its inputs, in raw units, at n points.
 
@@ -174,7 +174,7 @@ def _combined(network: Network, l: int, subnodes: Jet) -> Jet:
         return subnodes
     product = reduce(_times, _factors(network, l, subnodes))
     pairs = zip(subnodes, product, strict=True)
-    return Jet(*(torch.cat([sub[:, : row.n_sum], of[:, :]], 1) for sub, of in pairs))
+    return Jet(*(torch.cat([sub[:, : row.n_sum], of], 1) for sub, of in pairs))
 
 
 def _through_products(network: Network, l: int, node: Jet, subnodes: Jet) -> Jet:

@@ -205,11 +205,13 @@ def test_periodic_repeats(k, kind):
 
 
 @pytest.mark.parametrize("base", edge.BASES)
-def test_base_slopes_are_derivatives(base):
+def test_bases_come_with_three_derivatives(base):
     x = torch.linspace(-5, 5, 31, dtype=torch.float64).requires_grad_()
-    value, slope = edge.BASES[base]
-    gradient = torch.autograd.grad((value(x) + 0 * x).sum(), x)[0]
-    assert_close(slope(x), gradient)
+    forms = edge.BASES[base]
+    assert len(forms) == 4
+    for form, slope in itertools.pairwise(forms):
+        gradient = torch.autograd.grad((form(x) + 0 * x).sum(), x)[0]
+        assert_close(slope(x), gradient)
 
 
 @ALL

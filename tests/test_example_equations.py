@@ -77,7 +77,7 @@ def figures(text, method, column):
     [
         ("poisson", "pruned, grid", 2),
         ("poisson", "[2, 10, 1], grid", 2),
-        ("burgers", "[2, 5, 1], grid", 2),
+        ("burgers", "[2, [2, 2], 1], grid", 2),
     ],
 )
 def test_the_pages_say_what_the_scripts_print(name, method, column, tmp_path, capsys):

@@ -26,7 +26,7 @@ from kansym.network import Network
 SMALLEST_DEGREE = 3  # of splines whose second derivative is continuous
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Equation:
     """What holds at some points.
 
@@ -43,7 +43,7 @@ class Equation:
     weight: float = 1.0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Term:
     """An equation that was checked: either residual or target is given."""
 
@@ -122,6 +122,8 @@ class System:
             raise ValueError(
                 f"equations need a model of float64, got {network.dtype}; use model.double()"
             )
+        if len(set(inputs)) < len(inputs):
+            raise ValueError(f"names must differ from each other, got {list(inputs)}")
         self.terms: list[Term] = []
         for equation in _listed(equations):
             name = _name(equation, len(self.terms) + 1, {term.name for term in self.terms})
