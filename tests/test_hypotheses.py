@@ -76,6 +76,12 @@ CASES = {
         {"f is homogeneous of degree 2 in x1, x2, x3"},
         ("h", "x1", "x2", "x3"),
     ),
+    "such pairs in a sum within": (
+        lambda x: torch.log(4 + x[:, 0] * x[:, 1] + x[:, 1] * x[:, 2] + x[:, 0] * x[:, 2]
+                            + torch.sin(2 * x[:, 3])), (0.1, 1.5),
+        {"f = F(A(x1, x2, x3) + B(x4))"},
+        ("F(+)", ("h", "x1", "x2", "x3"), "x4"),
+    ),
     "homogeneous": (
         lambda x: torch.exp(x[:, 0] / (x[:, 0] + x[:, 1]) + torch.sin(x[:, 2] / x[:, 1])),
         (0.5, 2),
@@ -89,8 +95,10 @@ CASES = {
         ("x2 - 2 x1", "x1", "x2"),
     ),
 }  # fmt: skip
-N_IN = {"blocks": 4, "differences and ratios": 4, "a sum within, velocities": 2, "one variable": 1,
-        "a line": 2, "a product and a constant": 2}  # fmt: skip
+N_IN = {
+    "such pairs in a sum within": 4, "blocks": 4, "differences and ratios": 4,
+    "a sum within, velocities": 2, "one variable": 1, "a line": 2, "a product and a constant": 2,
+}  # fmt: skip
 SHARED = {"f = A(x1, x2) * B(x2, x3)"}  # blocks share no variable: this is no such hypothesis
 
 
