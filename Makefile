@@ -36,14 +36,14 @@ $(BROWSER_STAMP): $(STAMP)
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[test,browser]"
 	touch $@
 
-# Sweeps and rows in parts on clusters of dask and ray on this machine. One file after another: two
-# clusters at a time would leave each other no core.
+# Sweeps and rows in parts on clusters of dask and ray on this machine, and layers under Lightning in
+# two processes. One file after another: two clusters at a time would leave each other no core.
 test-cluster: $(CLUSTER_STAMP)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m cluster tests/test_sweeps.py tests/test_partitions.py \
-		tests/test_faults.py
+		tests/test_faults.py tests/test_nn_examples.py
 
 $(CLUSTER_STAMP): $(STAMP)
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[test,dask,ray]"
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[test,dask,ray,lightning]"
 	touch $@
 
 # The whole reliability suite, slow cases too, and its table in docs/reliability.md.

@@ -66,7 +66,7 @@ def test_trained_layers_become_a_formula(capsys):
     assert sympy.simplify(named - sympy.exp(sympy.sin(sympy.pi * x1) + x2**2)) == 0
 
 
-@pytest.mark.slow
+@pytest.mark.cluster
 @pytest.mark.parametrize("devices", [1, 2])
 def test_lightning_trains_layers_in_one_process_and_two(devices):
     pytest.importorskip("lightning")
