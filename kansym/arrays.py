@@ -332,6 +332,11 @@ def _is_pandas(data: Any) -> bool:
     return pd is not None and isinstance(data, (pd.DataFrame, pd.Series))
 
 
+def to_numpy(values: Tensor) -> np.ndarray:
+    """As float64, off any device and graph."""
+    return values.detach().double().cpu().numpy()
+
+
 def columns_by_name(X: Any, names: Sequence[str], argument: str = "X") -> Any:
     """The columns `names` of a frame, in this order; what is no frame as it is.
 

@@ -157,7 +157,7 @@ def test_tasks_can_be_sent_and_carry_no_rows(monkeypatch, score):
     whole.load_state_dict(model.state_dict())
     options = {"steps": 3, "lamb": 1e-2, "score": score, "progress": False}
     whole.fit((X, Y), "LM", **options)
-    monkeypatch.setattr("kansym.model.as_partitions", made)
+    monkeypatch.setattr("kansym.model.kan.as_partitions", made)
     model.fit(split(UNEVEN, X, Y), "LM", **options)
     assert distance(whole, model) < 1e-9
     assert len(pickle.dumps(model.bare())) < len(pickle.dumps(model)) - X.numel() * 8

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from kansym.arrays import to_numpy
 from kansym.network import Network
 from kansym.scores import feature_scores
 from kansym.structure import removals
@@ -87,12 +88,12 @@ def network_contents(
     code: str | None = None,
 ) -> Contents:
     """The report on one network at rows X [n, in], y [n, out], or without y."""
-    rows = _numpy(X)
-    observed = None if y is None else _numpy(y)
+    rows = to_numpy(X)
+    observed = None if y is None else to_numpy(y)
     r2, rmse, fits, doubts = (), (), (), []
     if observed is not None:
         with torch.no_grad():
-            predicted = _numpy(network(X))
+            predicted = to_numpy(network(X))
         r2, rmse = judged_figures(observed, predicted)
         fits = fits_of(targets, observed, predicted)
         doubts = poor_fit(targets, r2)
@@ -237,7 +238,3 @@ def outside_rows(X: np.ndarray, seen: Sequence[Column]) -> list[str]:
         f"{int(outside.any(1).sum())} of the {len(X)} rows judged here lie outside the range of the"
         f" rows that were fitted, in: {names}."
     ]
-
-
-def _numpy(values: Tensor) -> np.ndarray:
-    return values.detach().double().cpu().numpy()
