@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 import torch
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter
 from torch import Tensor, nn
 
 from kansym import KAN, Dataset, create_dataset
@@ -190,16 +191,17 @@ def draw_laws(found: Sequence[Curves]) -> Figure:
     figure = Figure(figsize=(10, 6.2), layout="constrained")
     *panels, key = figure.subplots(2, 3).flat
     for ax, one in zip(panels, found, strict=True):
-        for width, curve, color in zip(one.law.widths, one.kan, (BLUE, GREEN), strict=False):
-            ax.loglog(curve["parameters"], curve["RMSE"], "o-", color=color, label=str(width))
+        for curve, color in zip(one.kan, (BLUE, GREEN), strict=False):
+            ax.loglog(curve["parameters"], curve["RMSE"], "o-", color=color)
         if not one.law.is_spline:
             last = one.kan[0].iloc[one.kan[0]["RMSE"].idxmin()]
             x = np.geomspace(last["parameters"] / 6, last["parameters"])
             y = last["RMSE"] * (x / last["parameters"]) ** THEORY
             ax.loglog(x, y, "--", color=GREY, zorder=1)
         ax.loglog(one.mlp["parameters"], one.mlp["RMSE"], "s:", color=VERMILION)
-        ax.set_title(one.law.name, fontsize=9)
-        ax.legend(fontsize=9, frameon=False)
+        shapes = " and ".join(map(str, one.law.widths))
+        ax.set_title(f"{one.law.name}\n{shapes}", fontsize=9)
+        ax.xaxis.set_minor_formatter(NullFormatter())
         ax.grid(color="0.93")
     key.axis("off")
     key.plot([], [], "o-", color=BLUE, label="KAN, finer and finer grids")
