@@ -7,7 +7,6 @@ Run from anywhere: python examples/scaling_laws.py. Pictures go to figures/.
 """
 
 import time
-import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,9 +16,8 @@ import numpy as np
 import pandas as pd
 import torch
 from matplotlib.figure import Figure
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.neural_network import MLPRegressor
-from torch import Tensor
+from matplotlib.ticker import NullFormatter
+from torch import Tensor, nn
 
 from kansym import KAN, Dataset, create_dataset
 from kansym.training import History, tournament
@@ -115,20 +113,35 @@ def kan_curve(law: Law, width: list) -> pd.DataFrame:
     return pd.DataFrame(found, columns=["parameters", "RMSE", "seconds"])
 
 
+def perceptron(n_var: int, width: int) -> nn.Sequential:
+    with torch.random.fork_rng():  # nn.Linear draws from the global state, which stays as it was
+        torch.manual_seed(0)
+        hidden = [nn.Linear(n_var, width), nn.Tanh(), nn.Linear(width, width), nn.Tanh()]
+        return nn.Sequential(*hidden, nn.Linear(width, 1)).double()
+
+
 def mlp_curve(law: Law) -> pd.DataFrame:
     """Test RMSE of multilayer perceptrons of two hidden layers, by LBFGS in float64."""
     data, found = law.sample(), []
+    shift, scale = data.y.mean(), data.y.std()
     begun = time.process_time()
     for width in MLP_WIDTHS:
-        model = MLPRegressor(
-            hidden_layer_sizes=(width, width), activation="tanh", solver="lbfgs", alpha=0,
-            tol=1e-9, max_iter=MLP_ITERATIONS, max_fun=2 * MLP_ITERATIONS, random_state=0,
+        model = perceptron(law.n_var, width)
+        solver = torch.optim.LBFGS(
+            model.parameters(), max_iter=MLP_ITERATIONS, history_size=50,
+            tolerance_grad=0, tolerance_change=0, line_search_fn="strong_wolfe",
         )  # fmt: skip
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ConvergenceWarning)  # most end at the last iteration
-            model.fit(data.X.numpy(), data.y[:, 0].numpy())
-        error = rmse(torch.from_numpy(model.predict(data.X_test.numpy())), data.y_test[:, 0])
-        count = sum(weights.size for weights in (*model.coefs_, *model.intercepts_))
+
+        def loss(model: nn.Sequential = model, solver: torch.optim.Optimizer = solver) -> Tensor:
+            solver.zero_grad()
+            value = (model(data.X) - (data.y - shift) / scale).square().mean()
+            value.backward()
+            return value
+
+        solver.step(loss)
+        with torch.no_grad():
+            error = rmse(model(data.X_test) * scale + shift, data.y_test)
+        count = sum(parameter.numel() for parameter in model.parameters())
         found.append((count, error, time.process_time() - begun))
     return pd.DataFrame(found, columns=["parameters", "RMSE", "seconds"])
 
@@ -178,16 +191,17 @@ def draw_laws(found: Sequence[Curves]) -> Figure:
     figure = Figure(figsize=(10, 6.2), layout="constrained")
     *panels, key = figure.subplots(2, 3).flat
     for ax, one in zip(panels, found, strict=True):
-        for width, curve, color in zip(one.law.widths, one.kan, (BLUE, GREEN), strict=False):
-            ax.loglog(curve["parameters"], curve["RMSE"], "o-", color=color, label=str(width))
+        for curve, color in zip(one.kan, (BLUE, GREEN), strict=False):
+            ax.loglog(curve["parameters"], curve["RMSE"], "o-", color=color)
         if not one.law.is_spline:
             last = one.kan[0].iloc[one.kan[0]["RMSE"].idxmin()]
             x = np.geomspace(last["parameters"] / 6, last["parameters"])
             y = last["RMSE"] * (x / last["parameters"]) ** THEORY
             ax.loglog(x, y, "--", color=GREY, zorder=1)
         ax.loglog(one.mlp["parameters"], one.mlp["RMSE"], "s:", color=VERMILION)
-        ax.set_title(one.law.name, fontsize=9)
-        ax.legend(fontsize=9, frameon=False)
+        shapes = " and ".join(map(str, one.law.widths))
+        ax.set_title(f"{one.law.name}\n{shapes}", fontsize=9)
+        ax.xaxis.set_minor_formatter(NullFormatter())
         ax.grid(color="0.93")
     key.axis("off")
     key.plot([], [], "o-", color=BLUE, label="KAN, finer and finer grids")

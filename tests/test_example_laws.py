@@ -83,7 +83,15 @@ def test_the_page_on_scaling_is_true(laws, tmp_path):
         "scaling_laws.png",
         "scaling_laws_overfitting.png",
     ]
-    SCALING
+    slopes = table["slope"].dropna()
+    assert len(slopes) == 4
+    assert (slopes < -3.5).all()
+    assert (table["RMSE"] < table["MLP RMSE"] / 100).all()
+    assert (table["MLP / our CPU time"] > 1).all()
+    assert chosen["test"] < fixed["test"].min() * 2
+    past = fixed[fixed["parameters"] > laws.FEW_ROWS]
+    assert (past["test"] > 10 * chosen["test"]).all()
+    assert (past["train"] < past["test"] / 10).all()
 
 
 @pytest.mark.slow
