@@ -7,7 +7,7 @@ from sklearn.datasets import load_breast_cancer
 from sklearn.linear_model import LogisticRegression
 
 from kansym import KANClassifier
-from kansym.estimator.growth import grow, names, parts, simple_terms
+from kansym.estimator.growth import _logistic, _scores, grow, names, parts, simple_terms
 from kansym.estimator.likelihood import Labels
 from kansym.functions import get_library
 
@@ -47,6 +47,24 @@ def test_the_constants_are_those_of_a_logistic_regression(rows):
     slopes = [float(grown.coeff_monomial(v)) for v in (A, B)]
     assert slopes == pytest.approx(other.coef_[0].tolist(), rel=0.01)
     assert float(grown.coeff_monomial(1)) == pytest.approx(other.intercept_[0], rel=0.02)
+
+
+def test_the_score_of_a_term_is_what_it_gains_in_likelihood(rows):
+    rng, X = rows
+    X[:, 1] = X[:, 0] + 0.3 * X[:, 1]
+    labels = labels_of(X[:, :1] + X[:, 1:2], rng)
+    one, both = (
+        LogisticRegression(C=np.inf, tol=1e-8)
+        .fit(X[:, :n], labels.codes)
+        .predict_log_proba(X[:, :n])
+        for n in (1, 2)
+    )
+    gain = 2 * sum(p[np.arange(len(X)), labels.codes].sum() * s for p, s in ((both, 1), (one, -1)))
+    design = np.column_stack([np.ones(len(X)), X[:, 0]])
+    (known, new) = _scores(X[:, :2], design, _logistic(design, labels), labels)
+    assert known == 0
+    assert new == pytest.approx(gain, rel=0.1)
+    assert gain > 5
 
 
 def test_weights_are_repeats(rows):
