@@ -7,6 +7,7 @@ from sklearn.datasets import load_breast_cancer
 from sklearn.linear_model import LogisticRegression
 
 from kansym import KANClassifier
+from kansym.estimator import growth
 from kansym.estimator.growth import _logistic, _scores, grow, names, parts, simple_terms
 from kansym.estimator.likelihood import Labels
 from kansym.functions import get_library
@@ -79,6 +80,15 @@ def test_weights_are_repeats(rows):
     for a, b in zip(one, other, strict=True):
         f, g = (sympy.lambdify(VARIABLES, e)(*X.T) for e in (a, b))
         assert np.allclose(f, g, atol=0.01)
+
+
+def test_of_many_rows_evenly_spaced_ones_are_taken(rows, monkeypatch):
+    rng, X = rows
+    labels = labels_of(3 * X[:, :1], rng)
+    half = grow([A], VARIABLES, X[::2], labels.rows(np.arange(0, len(X), 2)), 1)
+    assert grow([A], VARIABLES, X, labels, 1) != half
+    monkeypatch.setattr(growth, "MOST_VALUES", 900)
+    assert grow([A], VARIABLES, X, labels, 1) == half
 
 
 @pytest.mark.parametrize("seed", range(5))
