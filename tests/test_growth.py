@@ -123,6 +123,13 @@ def test_terms_without_values_are_passed_over(rows):
     assert not sums[0].has(sympy.log)
 
 
+def test_terms_whose_squares_overflow_are_passed_over(rows):
+    rng, X = rows
+    labels = labels_of(3 * X[:, :1], rng)
+    X = X * [1, 1e100, 1e300]
+    assert grow(simple_terms(VARIABLES, X), VARIABLES, X, labels, 1)[0].free_symbols == {A}
+
+
 def test_first_terms_are_in_every_sum(rows):
     rng, X = rows
     labels = labels_of(3 * X[:, :1], rng)

@@ -102,10 +102,12 @@ def grow(
     rows = rows[:: 1 + len(rows) * len(everything) // MOST_VALUES]
     pair = Labels((labels.codes[rows] == k).astype(np.int64), labels.weight[rows], 2)
     values = _values(everything, variables, X[rows])
-    mean = np.average(values, axis=0, weights=pair.weight)
-    spread = np.sqrt(np.average((values - mean) ** 2, axis=0, weights=pair.weight))
+    with np.errstate(all="ignore"):  # a term whose squares overflow is left out
+        mean = np.average(values, axis=0, weights=pair.weight)
+        spread = np.sqrt(np.average((values - mean) ** 2, axis=0, weights=pair.weight))
     varies = np.isfinite(spread) & (spread > 1e-12 * np.abs(mean))
-    unit = np.where(varies, (values - mean) / np.where(varies, spread, 1.0), 0.0)
+    mean, spread = np.where(varies, mean, 0.0), np.where(varies, spread, 1.0)
+    unit = np.where(varies, (values - mean) / spread, 0.0)
     cost = 2 * math.log(2) * COMPLEXITY_BITS * np.array([count_nodes(e) for e in everything])
     bar = stats.chi2.isf(CHANCE / max(len(terms), 1), 1)
     chosen, sums = list(range(len(first))), []
@@ -115,7 +117,7 @@ def grow(
         if theta is None:
             return sums
         if chosen:
-            slopes = theta[1:] / np.where(varies, spread, 1.0)[chosen]
+            slopes = theta[1:] / spread[chosen]
             weighted = [float(a) * everything[c] for a, c in zip(slopes, chosen, strict=True)]
             sums.append(sympy.Add(float(theta[0] - slopes @ mean[chosen]), *weighted))
         scores = _scores(unit, design, theta, pair)
