@@ -73,9 +73,10 @@ def learn_in_turn(learner: Learner) -> tuple[pd.DataFrame, list[np.ndarray]]:
 
 def draw(curves: dict[str, list[np.ndarray]], path: Path) -> None:
     """One row for the data and one for each learner, one column for each phase."""
+    shape = (1 + len(curves), len(CENTRES))
     fig, axes = plt.subplots(
-        1 + len(curves), len(CENTRES), figsize=(10, 5), sharex=True, sharey=True, layout="constrained"
-    )  # fmt: skip
+        *shape, figsize=(10, 5), sharex=True, sharey=True, layout="constrained"
+    )
     for phase, X in enumerate(STRETCHES):
         axes[0, phase].set_title(f"phase {phase + 1}")
         axes[0, phase].plot(X, peaks(X), ".", color="black", markersize=2)

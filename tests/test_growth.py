@@ -7,7 +7,8 @@ from sklearn.datasets import load_breast_cancer
 from sklearn.linear_model import LogisticRegression
 
 from kansym import KANClassifier
-from kansym.estimator.growth import grow, names, parts, simple_terms
+from kansym.estimator import growth
+from kansym.estimator.growth import _logistic, _scores, grow, names, parts, simple_terms
 from kansym.estimator.likelihood import Labels
 from kansym.functions import get_library
 
@@ -49,6 +50,24 @@ def test_the_constants_are_those_of_a_logistic_regression(rows):
     assert float(grown.coeff_monomial(1)) == pytest.approx(other.intercept_[0], rel=0.02)
 
 
+def test_the_score_of_a_term_is_what_it_gains_in_likelihood(rows):
+    rng, X = rows
+    X[:, 1] = X[:, 0] + 0.3 * X[:, 1]
+    labels = labels_of(X[:, :1] + X[:, 1:2], rng)
+    one, both = (
+        LogisticRegression(C=np.inf, tol=1e-8)
+        .fit(X[:, :n], labels.codes)
+        .predict_log_proba(X[:, :n])
+        for n in (1, 2)
+    )
+    gain = 2 * sum(p[np.arange(len(X)), labels.codes].sum() * s for p, s in ((both, 1), (one, -1)))
+    design = np.column_stack([np.ones(len(X)), X[:, 0]])
+    (known, new) = _scores(X[:, :2], design, _logistic(design, labels), labels)
+    assert known == 0
+    assert new == pytest.approx(gain, rel=0.1)
+    assert gain > 5
+
+
 def test_weights_are_repeats(rows):
     rng, X = rows
     labels = labels_of(2 * X[:, :1] - X[:, 1:2], rng)
@@ -61,6 +80,15 @@ def test_weights_are_repeats(rows):
     for a, b in zip(one, other, strict=True):
         f, g = (sympy.lambdify(VARIABLES, e)(*X.T) for e in (a, b))
         assert np.allclose(f, g, atol=0.01)
+
+
+def test_of_many_rows_evenly_spaced_ones_are_taken(rows, monkeypatch):
+    rng, X = rows
+    labels = labels_of(3 * X[:, :1], rng)
+    half = grow([A], VARIABLES, X[::2], labels.rows(np.arange(0, len(X), 2)), 1)
+    assert grow([A], VARIABLES, X, labels, 1) != half
+    monkeypatch.setattr(growth, "MOST_VALUES", 900)
+    assert grow([A], VARIABLES, X, labels, 1) == half
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -93,6 +121,13 @@ def test_terms_without_values_are_passed_over(rows):
     sums = grow([sympy.log(A), A - A + 1, sympy.sqrt(B), A], VARIABLES, X, labels, 1)
     assert [s.free_symbols for s in sums] == [{A}]
     assert not sums[0].has(sympy.log)
+
+
+def test_terms_whose_squares_overflow_are_passed_over(rows):
+    rng, X = rows
+    labels = labels_of(3 * X[:, :1], rng)
+    X = X * [1, 1e100, 1e300]
+    assert grow(simple_terms(VARIABLES, X), VARIABLES, X, labels, 1)[0].free_symbols == {A}
 
 
 def test_first_terms_are_in_every_sum(rows):

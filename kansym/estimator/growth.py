@@ -38,6 +38,7 @@ MOST_TERMS = 8  # of a sum
 CHANCE = 0.01  # that the first term of a sum is none
 LONG = 8  # nodes of a part, from which a name for it is looked for
 NEAR, MOST_NAMES = 0.95, 3  # R2 of a name, and how many a part gets
+MOST_VALUES = 20_000_000  # of terms on rows at once; of more rows, evenly spaced ones are taken
 MOST_PAIRED = 40  # columns; of more, products are left out
 
 
@@ -96,14 +97,17 @@ def grow(
     X: [n, variables]. first: terms that every sum has. Ends where no further term is more than
     chance, with regard to how many were tried.
     """
-    rows = np.flatnonzero((labels.codes == 0) | (labels.codes == k))
-    pair = Labels((labels.codes[rows] == k).astype(np.int64), labels.weight[rows], 2)
     everything = [*first, *terms]
+    rows = np.flatnonzero((labels.codes == 0) | (labels.codes == k))
+    rows = rows[:: 1 + len(rows) * len(everything) // MOST_VALUES]
+    pair = Labels((labels.codes[rows] == k).astype(np.int64), labels.weight[rows], 2)
     values = _values(everything, variables, X[rows])
-    mean = np.average(values, axis=0, weights=pair.weight)
-    spread = np.sqrt(np.average((values - mean) ** 2, axis=0, weights=pair.weight))
+    with np.errstate(all="ignore"):  # a term whose squares overflow is left out
+        mean = np.average(values, axis=0, weights=pair.weight)
+        spread = np.sqrt(np.average((values - mean) ** 2, axis=0, weights=pair.weight))
     varies = np.isfinite(spread) & (spread > 1e-12 * np.abs(mean))
-    unit = np.where(varies, (values - mean) / np.where(varies, spread, 1.0), 0.0)
+    mean, spread = np.where(varies, mean, 0.0), np.where(varies, spread, 1.0)
+    unit = np.where(varies, (values - mean) / spread, 0.0)
     cost = 2 * math.log(2) * COMPLEXITY_BITS * np.array([count_nodes(e) for e in everything])
     bar = stats.chi2.isf(CHANCE / max(len(terms), 1), 1)
     chosen, sums = list(range(len(first))), []
@@ -113,7 +117,7 @@ def grow(
         if theta is None:
             return sums
         if chosen:
-            slopes = theta[1:] / np.where(varies, spread, 1.0)[chosen]
+            slopes = theta[1:] / spread[chosen]
             weighted = [float(a) * everything[c] for a, c in zip(slopes, chosen, strict=True)]
             sums.append(sympy.Add(float(theta[0] - slopes @ mean[chosen]), *weighted))
         scores = _scores(unit, design, theta, pair)
@@ -126,7 +130,7 @@ def grow(
 
 def _values(terms: Sequence[Expr], variables: Sequence[Symbol], X: np.ndarray) -> np.ndarray:
     """[n, terms]; 0 in all of the column of a term that is not finite everywhere."""
-    compiled = sympy.lambdify(list(variables), list(terms), modules=["scipy", "numpy"], cse=True)
+    compiled = sympy.lambdify(list(variables), list(terms), modules=["scipy", "numpy"])
     with np.errstate(all="ignore"):
         columns = [np.broadcast_to(np.asarray(v), len(X)) for v in compiled(*X.T)]
     good = [np.isrealobj(c) and bool(np.isfinite(c).all()) for c in columns]
