@@ -266,10 +266,10 @@ PLAIN = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,31}")
 
 
 def named(name):
-    """A sum whose value tells its four variables apart; two names collide once cleaned."""
+    """A sum whose value tells its four variables apart; names collide once cleaned."""
     symbols = sympy.symbols("v1:5", real=True)
     expr = symbols[0] ** 2 + sum(n * s for n, s in enumerate(symbols[1:], 2))
-    return Formula([expr], symbols, [name, "a b", "a_b", name], [name])
+    return Formula([expr], symbols, [name, "a b", "a_b", f"{name}."], [name])
 
 
 ROW = np.array([[5.0, 7.0, 11.0, 13.0]])

@@ -152,11 +152,11 @@ BREAKS = (
     ),
     Break(
         "R13",
-        "text as a formula is read as SymPy reads it",
-        "formula:",
-        "symbolic/formula.py",
-        "sympy.sympify(expr, strict=True)",
-        "sympy.sympify(expr)",
+        "letters that look like others are read as those",
+        "look-alike",
+        "estimator/forms.py",
+        'if "\\0" in self.text or unicodedata.normalize("NFKC", self.text) != self.text:',
+        'if "\\0" in self.text:',
     ),
     Break(
         "R14",

@@ -98,7 +98,7 @@ def originals():
         model.fit((X, y), steps=5, progress=False)
         model.fix_symbolic(0, 0, 0, "sin")
         model.save(folder / "model", sample=True)
-        options = {"max_time": None, "max_candidates": 8, "random_state": 0}
+        options = {"max_time": None, "max_candidates": 60, "random_state": 0}
         KANRegressor(checkpoint=folder / "run", **options).fit(X, y)
         frame = pd.DataFrame(rng.normal(size=(60, 3)), columns=["a", "b", "c"])
         frame.to_csv(folder / "csv", index=False)
