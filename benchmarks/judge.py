@@ -23,10 +23,9 @@ from __future__ import annotations
 
 import contextlib
 import signal
-import weakref
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from types import FrameType
 
 import formulas
 import numpy as np
@@ -285,26 +284,23 @@ def _positive(equation: Equation) -> dict[Symbol, Symbol]:
 def time_limit(seconds: float) -> Iterator[None]:
     """Raises TimeoutError in the block after that long. For the main thread, not nested.
 
-    The alarm repeats, since an exception can be lost: an interpreter that runs a finaliser prints
-    what is raised there and goes on, and SymPy catches some by itself.
+    The alarm repeats, since an exception can be lost: what is raised in a finaliser or a callback
+    of the garbage collector, the interpreter reports and drops, and SymPy catches some by itself.
     """
 
-    def stop(_: int, frame: FrameType | None) -> None:
-        if not _is_in_finaliser(frame):
-            raise TimeoutError
+    def stop(*_: object) -> None:
+        raise TimeoutError
+
+    def report(lost: sys.UnraisableHookArgs) -> None:
+        if not isinstance(lost.exc_value, TimeoutError):
+            report_before(lost)
 
     before = signal.signal(signal.SIGALRM, stop)
+    report_before, sys.unraisablehook = sys.unraisablehook, report
     signal.setitimer(signal.ITIMER_REAL, seconds, 0.1)
     try:
         yield
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
-
-
-def _is_in_finaliser(frame: FrameType | None) -> bool:
-    while frame is not None:
-        if frame.f_code.co_name == "__del__" or frame.f_code.co_filename == weakref.__file__:
-            return True
-        frame = frame.f_back
-    return False
+        sys.unraisablehook = report_before

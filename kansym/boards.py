@@ -16,6 +16,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from kansym.files import write_atomically
+
 REACH = 5.0  # seconds that a scheduler or an actor may take to tell what it holds
 
 
@@ -51,10 +53,8 @@ class _Folder(Board):
         self.folder = folder
 
     def write(self, key: int, words: Any) -> None:
-        draft = self.folder / f"{key}.draft"
         with suppress(OSError):
-            draft.write_bytes(pickle.dumps(words))
-            draft.replace(draft.with_suffix(".words"))
+            write_atomically(self.folder / f"{key}.words", pickle.dumps(words))
 
     def read(self) -> dict[int, Any]:
         with suppress(OSError):

@@ -212,7 +212,7 @@ def test_other_bad_arguments_are_refused():
     refused("points of equation 1 must have 2 columns", Equation(0.0, inside[:, :1]))
     refused("points of equation 1", Equation(0.0, inside * torch.nan))
     refused("names must be 2 texts", names=["x"])
-    refused("names must differ", names=["x", "x"])
+    refused("names must be different", names=["x", "x"])
     refused("grids must rise", grids=(10, 5))
     refused("steps must be an integer >= 1", steps=0)
     refused("lamb must be finite and >= 0", lamb=-1)

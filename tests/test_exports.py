@@ -335,7 +335,7 @@ def test_identifiers_keep_what_they_can():
 def test_a_legend_tells_what_identifiers_stand_for():
     text = named("k [N/m]").to("c")
     assert "// k_N_m = 'k [N/m]'\n" in text
-    assert text.count("'k [N/m]'") == 3  # two variables and the output
+    assert text.count("'k [N/m]'") == 2  # a variable and the output
 
 
 # -- Excel ----------------------------------------------------------------------------------------

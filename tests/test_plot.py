@@ -189,7 +189,8 @@ def on_paper(shape, width, is_named, has_names, generator):
         ]
         for n, edge in enumerate(edges):
             set_edge(model, edge, FUNCTIONS[n % len(FUNCTIONS)], (0.5, 1.2, 0.5, 0.0))
-    names = [LONG[n % len(LONG)] for n in range(shape[0])] if has_names else None
+    rounds = [divmod(n, len(LONG)) for n in range(shape[0])]
+    names = [LONG[n] + "*" * again for again, n in rounds] if has_names else None
     own = model.plot(X, names=names).figure.get_size_inches()
     figure = Figure((width, width * own[1] / own[0]))
     return model.plot(X, ax=figure.add_axes((0, 0, 1, 1)), names=names)
