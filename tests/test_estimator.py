@@ -180,6 +180,7 @@ def test_the_seed_comes_from_random_state_and_the_global_one_is_left_alone(table
     assert seeds[4] != seeds[5]
 
 
+@pytest.mark.slow
 def test_several_outputs_share_the_time_and_keep_their_names(table, asked):
     X, y = table
     Y = pd.DataFrame({"up": y, "down": -y})

@@ -121,6 +121,7 @@ def test_a_wider_network_that_is_no_better_is_not_named():
     assert [line.split(":")[0] for line in lines].count("name") == 1
 
 
+@pytest.mark.slow
 def test_a_good_fit_beats_a_simple_formula(generator):
     """With noise no formula is exact, and a plane is always simpler."""
     x = 0.5 + 2.5 * torch.rand(400, 3, generator=generator, dtype=torch.float64)

@@ -374,6 +374,7 @@ def test_runs_are_judged_written_and_resumed(folder, monkeypatch, capsys):
     assert (folder / "count").read_text().count("run") == 4
 
 
+@pytest.mark.slow
 def test_a_peer_costs_no_more_than_its_row(folder, monkeypatch, capsys):
     names = ("wrong", "crash", "raising", "hang")
     methods = ",".join(f"adapters:{name}" for name in names)

@@ -236,7 +236,9 @@ def test_a_finer_grid_starts_where_the_coarse_one_ended(judged, generator):
 
 # Without noise the errors of single grids are a matter of luck, of which the best has most.
 @pytest.mark.parametrize(("noise", "rival"), [(0.0, np.median), (0.05, min)])
-@pytest.mark.parametrize("law", [hello, saddle, distance])
+@pytest.mark.parametrize(
+    "law", [hello, *(pytest.param(law, marks=pytest.mark.slow) for law in (saddle, distance))]
+)
 def test_auto_is_near_the_best_grid_on_few_rows(law, noise, rival):
     for seed in range(2):
         data = create_dataset(law, 2, train_num=100, test_num=0, noise=noise, seed=seed)

@@ -110,7 +110,9 @@ def test_gross_errors_pull_a_network_with_a_robust_loss_little():
     assert errors["huber"] < 0.3 * errors["mse"]
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize(
+    "seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in (1, 2))]
+)
 def test_pure_noise_gets_no_formula(seed):
     rng = np.random.default_rng(seed)
     est = KANRegressor(max_time=5).fit(rng.normal(size=(200, 3)), rng.normal(size=200))
