@@ -23,7 +23,7 @@ MIN_ROWS_FOR_TEST = 50
 # What a file may ask for. Repeated values take no room in a Parquet file: of its cells, some are
 # free, and more only with the size of the file.
 MAX_COLUMNS = 10_000
-MAX_LINE = 10_000_000  # characters of the header
+MAX_LINE = 10_000_000  # bytes
 MAX_BLANK_LINES = 10_000
 FREE_CELLS = 10_000_000
 MAX_CELLS_PER_BYTE = 10
@@ -103,7 +103,7 @@ def _read_text(path: Path, suffix: str) -> pd.DataFrame:
     import pandas as pd
 
     try:
-        _check_no_zero_bytes(path)
+        _check_bytes(path)
         header, separator = _read_header(path, suffix)
         _check_columns_of_file(header, path)
         frame = pd.read_csv(
@@ -119,14 +119,21 @@ def _read_text(path: Path, suffix: str) -> pd.DataFrame:
     return frame
 
 
-def _check_no_zero_bytes(path: Path) -> None:
-    """Blocks that never reached the disk, and text in UTF-16: a reader would end cells there."""
+def _check_bytes(path: Path) -> None:
+    """No zero bytes: blocks that never reached the disk, and text in UTF-16, where a reader would
+    end cells. No line that takes more memory than any table needs."""
+    open_line = 0  # bytes of the line that the block before did not end
     with path.open("rb") as file:
         while block := file.read(2**20):
             if b"\0" in block:
                 raise ValueError(
                     f"{path.name!r} is not text in UTF-8, or damaged: it holds zero bytes"
                 )
+            ends = [n for n in (block.find(b"\n"), block.find(b"\r")) if n >= 0]
+            if open_line + (min(ends) if ends else len(block)) >= MAX_LINE:
+                raise ValueError(f"{path.name!r} has a line of {MAX_LINE} bytes or more")
+            last = max(block.rfind(b"\n"), block.rfind(b"\r"))
+            open_line = len(block) - last - 1 if ends else open_line + len(block)
 
 
 def _check_columns_of_file(names: Sequence[str], path: Path) -> None:
@@ -141,12 +148,9 @@ def _check_columns_of_file(names: Sequence[str], path: Path) -> None:
 def _read_header(path: Path, suffix: str) -> tuple[list[str], str]:
     """Column names as they stand in the first line that is not blank, and the separator."""
     with path.open(newline="", encoding="utf-8-sig") as file:
-        lines = ([line] for line in iter(lambda: file.readline(MAX_LINE), ""))
-        (line,) = next(_filled(lines, path), [""])
+        (line,) = next(_filled(([line] for line in file), path), [""])
         if not line:
             raise ValueError(f"{path.name!r} is empty")
-        if len(line) == MAX_LINE:
-            raise ValueError(f"{path.name!r} has a header of {MAX_LINE} characters or more")
         separator = _separator(line, suffix)
         file.seek(0)  # a quoted name may go on in the next line
         if separator == r"\s+":

@@ -163,17 +163,19 @@ class ConstantProblem:
             return None
         if not template.free:
             return ConstantFit(template, start, start, float(np.sum(residual(start) ** 2)))
-        result = optimize.least_squares(
-            lambda p: np.nan_to_num(residual(p), nan=BEYOND, posinf=BEYOND, neginf=-BEYOND),
-            start,
-            slopes,  # pyright: ignore[reportArgumentType]
-            method="lm" if len(self.y) >= len(start) else "trf",
-            x_scale="jac",
-            ftol=1e-15,
-            xtol=1e-15,
-            gtol=1e-15,
-            max_nfev=max_evaluations,
-        )
+        # A step may go where nothing is finite; the solver takes it back.
+        with np.errstate(all="ignore"):
+            result = optimize.least_squares(
+                lambda p: np.nan_to_num(residual(p), nan=BEYOND, posinf=BEYOND, neginf=-BEYOND),
+                start,
+                slopes,  # pyright: ignore[reportArgumentType]
+                method="lm" if len(self.y) >= len(start) else "trf",
+                x_scale="jac",
+                ftol=1e-15,
+                xtol=1e-15,
+                gtol=1e-15,
+                max_nfev=max_evaluations,
+            )
         J = slopes(result.x)
         sse = float(np.sum(residual(result.x) ** 2))
         variance = max(sse, self.floor) / max(1, len(self.y) - len(start))
