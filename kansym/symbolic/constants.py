@@ -154,30 +154,32 @@ class ConstantProblem:
             expr, free, template.slots, template.compiled, template.known | {parameter: value}
         )
 
+    @np.errstate(all="ignore")  # a step may go where nothing is finite; the solver takes it back
     def fit(
         self, template: Template, start: np.ndarray, max_evaluations: int = 200
     ) -> ConstantFit | None:
-        """Least squares from `start`; None when the template is not finite on the data there."""
+        """Least squares from `start`; None when the template is not finite on the data there, or
+        where the solver ends."""
         residual, slopes = self._functions(template)
         if not np.isfinite(residual(start)).all():
             return None
         if not template.free:
             return ConstantFit(template, start, start, float(np.sum(residual(start) ** 2)))
-        # A step may go where nothing is finite; the solver takes it back.
-        with np.errstate(all="ignore"):
-            result = optimize.least_squares(
-                lambda p: np.nan_to_num(residual(p), nan=BEYOND, posinf=BEYOND, neginf=-BEYOND),
-                start,
-                slopes,  # pyright: ignore[reportArgumentType]
-                method="lm" if len(self.y) >= len(start) else "trf",
-                x_scale="jac",
-                ftol=1e-15,
-                xtol=1e-15,
-                gtol=1e-15,
-                max_nfev=max_evaluations,
-            )
+        result = optimize.least_squares(
+            lambda p: np.nan_to_num(residual(p), nan=BEYOND, posinf=BEYOND, neginf=-BEYOND),
+            start,
+            slopes,  # pyright: ignore[reportArgumentType]
+            method="lm" if len(self.y) >= len(start) else "trf",
+            x_scale="jac",
+            ftol=1e-15,
+            xtol=1e-15,
+            gtol=1e-15,
+            max_nfev=max_evaluations,
+        )
         J = slopes(result.x)
         sse = float(np.sum(residual(result.x) ** 2))
+        if not np.isfinite(sse):
+            return None
         variance = max(sse, self.floor) / max(1, len(self.y) - len(start))
         errors = np.sqrt(variance * np.abs(_inverse_diagonal(J)))
         return ConstantFit(template, result.x, errors, sse)
