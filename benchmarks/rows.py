@@ -28,7 +28,7 @@ N_IN = 5
 @dataclass(frozen=True)
 class Result:
     """step_seconds: of a step, with all dampings it tried. grid_step_seconds: of one before which
-    the grids move. Memory is resident memory."""
+    the grids move; None where there was none. Memory is resident memory."""
 
     rows: int
     steps: int
@@ -36,7 +36,7 @@ class Result:
     parquet_megabytes: float
     in_memory_megabytes: float
     step_seconds: float
-    grid_step_seconds: float
+    grid_step_seconds: float | None
     step_microseconds_per_row: float
     seconds: float
     megabytes_before: float
@@ -84,7 +84,7 @@ def measure(folder: Path, rows: int, steps: int) -> Result:
     seconds = time.perf_counter() - started
     later = list(zip(np.diff(ends), history.steps[1:], strict=True))
     plain = float(np.median([t for t, record in later if not record.moved_grid]))
-    with_grid = float(np.median([t for t, record in later if record.moved_grid]))
+    moved = [t for t, record in later if record.moved_grid]
     return Result(
         rows=rows,
         steps=len(history.steps),
@@ -92,7 +92,7 @@ def measure(folder: Path, rows: int, steps: int) -> Result:
         parquet_megabytes=sum(f.stat().st_size for f in folder.iterdir()) / 2**20,
         in_memory_megabytes=rows * (N_IN + 1) * 8 / 2**20,
         step_seconds=plain,
-        grid_step_seconds=with_grid,
+        grid_step_seconds=float(np.median(moved)) if moved else None,
         step_microseconds_per_row=1e6 * plain / rows,
         seconds=seconds,
         megabytes_before=before,
@@ -102,7 +102,10 @@ def measure(folder: Path, rows: int, steps: int) -> Result:
 
 
 def table(result: Result) -> common.Table:
-    rows = [(name.replace("_", " "), f"{value:.6g}") for name, value in asdict(result).items()]
+    rows = [
+        (name.replace("_", " "), "none" if value is None else f"{value:.6g}")
+        for name, value in asdict(result).items()
+    ]
     return common.Table(["what", "value"], rows)
 
 
