@@ -20,7 +20,6 @@ from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 from joblib import parallel_config
-from joblib.externals.loky import reusable_executor
 
 from kansym import KANRegressor, boards, register_function, sweeps, workers
 from kansym.boards import board
@@ -83,15 +82,6 @@ pytestmark = [
     pytest.mark.filterwarnings("default::DeprecationWarning:ray"),
     pytest.mark.filterwarnings("default::FutureWarning:ray"),
 ]
-
-
-@pytest.fixture(autouse=True)
-def processes_of_its_own():
-    """No test goes on with processes of which another has killed some: loky may wait for those."""
-    yield
-    executor = reusable_executor._executor
-    if executor is not None:
-        executor.shutdown(wait=True, kill_workers=True)
 
 
 def finished(function, tasks, n=2):
